@@ -1,0 +1,1 @@
+"""The CoDi system: prompt encoders, mixing, joint diffusion, decoders. Knows nothing of ComfyUI."""

@@ -1,0 +1,1 @@
+"""Model folders: names, conversion, strict loading and saving."""

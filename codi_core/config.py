@@ -1,0 +1,254 @@
+"""What a CoDi model consists of, as data, and the presets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from .errors import CheckpointError, ConfigError, choose
+from .modality import Modality
+from .sampling import NOISE_SCHEDULE
+from .values import OutputSize
+
+INDEX_NAME = "model_index.json"
+MEL = {"sample_rate_hz": 16000, "hop_samples": 160, "window_samples": 1024, "bands": 64, "maximum_hz": 8000.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModalityConfig:
+    """How a model treats one modality.
+
+    diffuser: the part that denoises it. latent_scale: what its autoencoder's latents are multiplied with.
+    size: what is made when nothing else is asked for. guidance: the scale that suits it.
+    """
+
+    diffuser: str
+    latent_scale: float
+    size: OutputSize = field(default_factory=OutputSize)
+    guidance: float = 7.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoDiConfig:
+    """A whole model: its parts' constructor arguments and what ties them together.
+
+    parts: part name → arguments of its class (see parts.py). mel: arguments of the mel front end.
+    frames_per_second: of the videos it makes. noise_schedule: in diffusers' words.
+    """
+
+    name: str
+    parts: Mapping[str, Mapping[str, Any]]
+    modalities: Mapping[Modality, ModalityConfig]
+    frames_per_second: Fraction
+    mel: Mapping[str, Any] = field(default_factory=lambda: dict(MEL))
+    noise_schedule: Mapping[str, Any] = field(default_factory=lambda: dict(NOISE_SCHEDULE))
+
+    def to_index(self) -> dict[str, Any]:
+        """The content of model_index.json; the parts' arguments stand in their own folders."""
+        return {
+            "_class_name": "CoDiPipeline",
+            "name": self.name,
+            "parts": sorted(self.parts),
+            "modalities": {str(modality): asdict(entry) for modality, entry in self.modalities.items()},
+            "frames_per_second": str(self.frames_per_second),
+            "mel": dict(self.mel),
+            "noise_schedule": dict(self.noise_schedule),
+        }
+
+    @staticmethod
+    def from_folder(folder: Path) -> CoDiConfig:
+        """Read model_index.json and every part's config.json. Raises CheckpointError that names what is amiss."""
+        index = read_json(folder / INDEX_NAME)
+        try:
+            return CoDiConfig(
+                name=index["name"],
+                parts={part: read_json(folder / part / "config.json") for part in index["parts"]},
+                modalities={
+                    Modality(modality): ModalityConfig(**entry | {"size": OutputSize(**entry["size"])})
+                    for modality, entry in index["modalities"].items()
+                },
+                frames_per_second=Fraction(index["frames_per_second"]),
+                mel=index["mel"],
+                noise_schedule=index["noise_schedule"],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"{folder / INDEX_NAME} does not describe a CoDi model ({error!r}); convert or download it anew"
+            ) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a model folder. Raises CheckpointError if it is missing or is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"wanted {path.name} in {path.parent}, found none; is this a CoDi model folder, complete?"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"cannot read {path}: {error}; convert or download the model anew") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"wanted a JSON object in {path}, got {type(content).__name__}")
+    return content
+
+
+def _diffuser(**arguments: Any) -> dict[str, Any]:
+    """A U-Net's arguments in the layout of the released ones; presets change what they need."""
+    return {
+        "width": 320,
+        "multipliers": [1, 2, 4, 4],
+        "units": [2, 2, 2, 2],
+        "transformer_levels": [True, True, True, False],
+        "connector_levels": [True, True, True, False],
+        "context_width": 768,
+        "heads": 8,
+        "environment": {"width": 1280, "multipliers": [1, 2, 4]},
+        "deepest_skip": "middle",
+    } | arguments
+
+
+def _autoencoder(image_channels: int, latent_channels: int, widths: list[int], **arguments: Any) -> dict[str, Any]:
+    """Arguments of diffusers' AutoencoderKL."""
+    return {
+        "in_channels": image_channels,
+        "out_channels": image_channels,
+        "latent_channels": latent_channels,
+        "block_out_channels": widths,
+        "down_block_types": ["DownEncoderBlock2D"] * len(widths),
+        "up_block_types": ["UpDecoderBlock2D"] * len(widths),
+        "layers_per_block": 2,
+    } | arguments
+
+
+def _vocoder(initial_channels: int) -> dict[str, Any]:
+    """Arguments of transformers' SpeechT5HifiGanConfig: HiFi-GAN at 16 kHz from 64 mel bands, hop 160."""
+    return {
+        "model_in_dim": 64,
+        "sampling_rate": 16000,
+        "upsample_initial_channel": initial_channels,
+        "upsample_rates": [5, 4, 2, 2, 2],
+        "upsample_kernel_sizes": [16, 16, 8, 4, 4],
+        "resblock_kernel_sizes": [3, 7, 11],
+        "resblock_dilation_sizes": [[1, 3, 5], [1, 3, 5], [1, 3, 5]],
+        "leaky_relu_slope": 0.1,
+        "normalize_before": False,
+    }
+
+
+def official() -> CoDiConfig:
+    """The released system: 4.9 billion parameters, 256² × 8 frames, 10.24 s of sound (ARCHITECTURE 1)."""
+    vision = OutputSize(height=256, width=256, frames=8)
+    return CoDiConfig(
+        name="official",
+        frames_per_second=Fraction(4),
+        modalities={
+            Modality.TEXT: ModalityConfig(diffuser="diffuser_text", latent_scale=4.3108),
+            Modality.IMAGE: ModalityConfig(diffuser="diffuser_vision", latent_scale=0.18215, size=vision),
+            Modality.VIDEO: ModalityConfig(diffuser="diffuser_vision", latent_scale=0.18215, size=vision),
+            Modality.AUDIO: ModalityConfig(
+                diffuser="diffuser_audio", latent_scale=0.9228, size=OutputSize(seconds=10.24)
+            ),
+        },
+        parts={
+            "clip": {
+                "text": {
+                    "hidden_size": 768,
+                    "intermediate_size": 3072,
+                    "num_hidden_layers": 12,
+                    "num_attention_heads": 12,
+                    "projection_dim": 768,
+                    "bos_token_id": 49406,
+                    "eos_token_id": 49407,
+                    "pad_token_id": 49407,
+                },
+                "vision": {
+                    "hidden_size": 1024,
+                    "intermediate_size": 4096,
+                    "num_hidden_layers": 24,
+                    "num_attention_heads": 16,
+                    "patch_size": 14,
+                    "projection_dim": 768,
+                },
+                "projection_dim": 768,
+                "temporal": {"heads": 16, "normalization": "frames"},
+            },
+            "clap": {
+                "audio": {
+                    "patch_embeds_hidden_size": 256,
+                    "depths": [2, 2, 12, 2],
+                    "num_attention_heads": [4, 8, 16, 32],
+                    "hidden_size": 2048,
+                    "projection_dim": 768,
+                    "projection_hidden_act": "relu",
+                },
+                "features": {"feature_size": 64, "sampling_rate": 48000, "hop_length": 480},
+            },
+            "image_autoencoder": _autoencoder(3, 4, [128, 256, 512, 512], sample_size=256),
+            "audio_autoencoder": _autoencoder(1, 8, [128, 256, 512], sample_size=256),
+            "vocoder": _vocoder(1024),
+            "text_autoencoder": {
+                "encoder": {"vocab_size": 28996},
+                "decoder": {"vocab_size": 50260},
+                "latent_width": 768,
+            },
+            "diffuser_vision": _diffuser(latent_channels=4, temporal="frames"),
+            "diffuser_audio": _diffuser(latent_channels=8, width=192),
+            "diffuser_text": _diffuser(latent_channels=768, slots=4),
+        },
+    )
+
+
+def mini() -> CoDiConfig:
+    """codi-mini: 64² pictures, 16 frames, 2.56 s of sound; trained on the procedural world and shipped."""
+    diffuser = {
+        "width": 64,
+        "multipliers": [1, 2],
+        "units": [1, 1],
+        "transformer_levels": [False, True],
+        "connector_levels": [False, True],
+        "context_width": 128,
+        "heads": 4,
+        "environment": {"width": 128, "multipliers": [1, 2]},
+        "deepest_skip": "input",
+    }
+    vision = OutputSize(height=64, width=64, frames=16)
+    noise_schedule = dict(NOISE_SCHEDULE, prediction_type="v_prediction")
+    autoencoder = {"layers_per_block": 1, "norm_num_groups": 8}
+    return CoDiConfig(
+        name="codi-mini",
+        frames_per_second=Fraction(25, 4),
+        noise_schedule=noise_schedule,
+        modalities={
+            Modality.TEXT: ModalityConfig(diffuser="diffuser_text", latent_scale=1.0, guidance=3.0),
+            Modality.IMAGE: ModalityConfig(
+                diffuser="diffuser_image", latent_scale=1.0, size=vision, guidance=3.0
+            ),
+            Modality.VIDEO: ModalityConfig(
+                diffuser="diffuser_video", latent_scale=1.0, size=vision, guidance=3.0
+            ),
+            Modality.AUDIO: ModalityConfig(
+                diffuser="diffuser_audio", latent_scale=1.0, size=OutputSize(seconds=2.56), guidance=3.0
+            ),
+        },
+        parts={
+            "image_autoencoder": _autoencoder(3, 8, [16, 32, 64, 128], sample_size=64, **autoencoder),
+            "audio_autoencoder": _autoencoder(1, 8, [16, 32, 64, 128], sample_size=64, **autoencoder),
+            "vocoder": _vocoder(128),
+            "diffuser_image": _diffuser(**diffuser, latent_channels=8),
+            "diffuser_video": _diffuser(**diffuser, latent_channels=8, temporal="channels"),
+            "diffuser_audio": _diffuser(**diffuser, latent_channels=8),
+            "diffuser_text": _diffuser(**diffuser | {"multipliers": [1, 1]}, latent_channels=64, slots=2),
+        },
+    )
+
+
+PRESETS: dict[str, Callable[[], CoDiConfig]] = {"official": official, "mini": mini}
+
+
+def preset(name: str) -> CoDiConfig:
+    """A preset by name. Raises ConfigError for an unknown one, naming those there are."""
+    return PRESETS[choose("preset", name, PRESETS)]()

@@ -1,0 +1,125 @@
+"""Interpolation of prompts: many conditions become one context."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from functools import reduce
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .errors import PromptError, choose
+from .values import Condition
+
+Rows = Float[Tensor, "batch tokens width"]
+
+
+class MixMode(StrEnum):
+    """How embeddings are interpolated.
+
+    linear: the weighted mean, as CoDi does it; opposite prompts shorten it.
+    norm_preserving: the weighted mean, scaled back to the weighted mean of the lengths.
+    slerp: along the great circle through one prompt after the other; lengths are interpolated.
+    """
+
+    LINEAR = "linear"
+    NORM_PRESERVING = "norm_preserving"
+    SLERP = "slerp"
+
+
+def _linear(rows: Sequence[Rows], weights: Sequence[float]) -> Rows:
+    return torch.stack([row * weight for row, weight in zip(rows, weights, strict=True)]).sum(dim=0)
+
+
+def _length(row: Rows) -> Tensor:
+    return row.norm(dim=-1, keepdim=True)
+
+
+def _norm_preserving(rows: Sequence[Rows], weights: Sequence[float]) -> Rows:
+    mixed = _linear(rows, weights)
+    wanted = _linear([_length(row) for row in rows], weights)
+    return mixed * wanted / _length(mixed).clamp(min=torch.finfo(mixed.dtype).tiny)
+
+
+def _slerp_pair(first: Rows, second: Rows, share: float) -> Rows:
+    """The point at `share` of the way from first to second; nearly parallel or opposite pairs are mixed linearly."""
+    lengths = _length(first), _length(second)
+    cosine = (first * second).sum(dim=-1, keepdim=True) / (lengths[0] * lengths[1]).clamp(min=1e-12)
+    angle = torch.acos(cosine.clamp(-1, 1))
+    straight = first * (1 - share) + second * share
+    scale = lengths[0] * (1 - share) + lengths[1] * share
+    sine = torch.sin(angle)
+    round_ = (
+        first / lengths[0] * torch.sin((1 - share) * angle)
+        + second / lengths[1] * torch.sin(share * angle)
+    ) / sine
+    return torch.where(sine.abs() < 1e-4, straight, round_ * scale)
+
+
+def _slerp(rows: Sequence[Rows], weights: Sequence[float]) -> Rows:
+    def step(mixed: tuple[Rows, float], term: tuple[Rows, float]) -> tuple[Rows, float]:
+        total = mixed[1] + term[1]
+        return _slerp_pair(mixed[0], term[0], term[1] / total), total
+
+    weighted = [pair for pair in zip(rows, weights, strict=True) if pair[1] > 0]
+    return reduce(step, weighted)[0]
+
+
+_MIXERS: dict[MixMode, Callable[[Sequence[Rows], Sequence[float]], Rows]] = {
+    MixMode.LINEAR: _linear,
+    MixMode.NORM_PRESERVING: _norm_preserving,
+    MixMode.SLERP: _slerp,
+}
+
+
+def relative_weights(weights: Sequence[float] | None, count: int) -> list[float]:
+    """`count` weights that sum to 1; None weighs all alike.
+
+    Raises PromptError if there is nothing to weigh, or if a weight is negative, not finite, or all are zero, or their
+    number is another.
+    """
+    if count == 0:
+        raise PromptError("wanted at least one prompt, got none; connect or give one")
+    given = [1.0] * count if weights is None else list(weights)
+    if len(given) != count:
+        raise PromptError(f"wanted one weight for each of the {count} prompts, got {len(given)}: {given}")
+    for weight in given:
+        if not 0 <= weight < float("inf"):
+            raise PromptError(f"a weight must be a number from 0 on, got {weight}; use 0 to leave a prompt out")
+    total = sum(given)
+    if total == 0:
+        raise PromptError(f"all {count} weights are zero; raise at least one above 0")
+    return [weight / total for weight in given]
+
+
+def mix(
+    conditions: Sequence[Condition], weights: Sequence[float] | None = None, mode: str = MixMode.LINEAR
+) -> Condition:
+    """Interpolate prompts in the aligned space (CoDi paper, composable conditioning).
+
+    Weights are relative: they are scaled to sum to 1. One condition passes through unchanged. The null prompts are
+    mixed with the same weights. Conditions of batch 1 serve every row of larger ones.
+    Raises PromptError for unusable weights or unequal shapes, ConfigError for an unknown mode.
+    Paper → here: C_m(x_m) → conditions[m].embedding, alpha_m → weights[m].
+    """
+    shares = relative_weights(weights, len(conditions))
+    mixer = _MIXERS[choose("mode", mode, MixMode)]
+    if len(conditions) == 1:
+        return conditions[0]
+    shapes = [tuple(condition.embedding.shape) for condition in conditions]
+    batch = max(shape[0] for shape in shapes)
+    if any(shape[0] not in (1, batch) or shape[1:] != shapes[0][1:] for shape in shapes):
+        raise PromptError(
+            f"prompts can be mixed if their embeddings have one shape, or batch 1, got {shapes}; "
+            "encode them all with the same model and the same number of pictures"
+        )
+
+    def expand(rows: Rows) -> Rows:
+        return rows.expand(batch, -1, -1)
+
+    return Condition(
+        mixer([expand(condition.embedding) for condition in conditions], shares),
+        mixer([expand(condition.null) for condition in conditions], shares),
+    )

@@ -1,0 +1,1 @@
+"""The diffusion networks: one diffuser per modality, environment encoders, joint denoising."""

@@ -1,0 +1,108 @@
+"""Denoising several outputs together: every diffuser sees what the others are making."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from ..modality import Modality
+from .layers import Memories
+from .unet import UNet
+
+Environments = Mapping[Modality, Tensor]
+"""Per output its V(z), shape (batch, 1, environment_width)."""
+
+
+class Alignment(StrEnum):
+    """Whose environment a diffuser's connectors attend to in a joint run.
+
+    paper: the other outputs' (mean of their unit tokens where there are several), as CoDi describes it.
+    released: its own, as the released inference code does, so that outputs don't influence one another.
+    """
+
+    PAPER = "paper"
+    RELEASED = "released"
+
+
+def _others(modality: Modality, environments: Environments) -> Tensor | None:
+    others = [token for other, token in environments.items() if other != modality]
+    return torch.stack(others).mean(dim=0) if others else None
+
+
+def _own(modality: Modality, environments: Environments) -> Tensor | None:
+    return environments.get(modality)
+
+
+_SEEN: dict[Alignment, Callable[[Modality, Environments], Tensor | None]] = {
+    Alignment.PAPER: _others,
+    Alignment.RELEASED: _own,
+}
+
+
+@dataclass(frozen=True)
+class JointDenoiser:
+    """One to four diffusers that denoise together (CoDi paper, joint multimodal generation by latent alignment).
+
+    Paper → here: V_A(z_A) → `environments()[A]`; cross-attention of U_A to V_B(z_B) → the connectors of `diffusers[A]`.
+    A single output uses no connectors; nor does a diffuser that has none (weights without latent alignment).
+    """
+
+    diffusers: Mapping[Modality, UNet]
+    alignment: Alignment = Alignment.PAPER
+
+    def environments(
+        self, latents: Mapping[Modality, Tensor], timestep: Shaped[Tensor, "batch"]
+    ) -> dict[Modality, Tensor]:
+        """V of every output; empty for a single one."""
+        if len(latents) < 2:
+            return {}
+        return {
+            modality: self.diffusers[modality].encode_environment(latent, timestep)
+            for modality, latent in latents.items()
+            if self.diffusers[modality].environment_encoder is not None
+        }
+
+    def denoise(
+        self,
+        modality: Modality,
+        latent: Tensor,
+        timestep: Shaped[Tensor, "batch"],
+        context: Memories,
+        environments: Environments,
+    ) -> Tensor:
+        """The noise in one output, given every output's environment.
+
+        context: of `UNet.prepare_context`. Its rows may be a multiple of the latent's (guidance: null rows first,
+        then the prompt's); latent, timestep and environments are then repeated to match.
+        """
+        diffuser = self.diffusers[modality]
+        seen = _SEEN[self.alignment](modality, environments) if modality in environments else None
+        copies = len(next(iter(context.values())).values) // len(latent)
+        memories = dict(context)
+        if seen is not None:
+            memories |= diffuser.prepare_environment(seen.repeat(copies, 1, 1))
+        return diffuser(latent.repeat(copies, *(1,) * (latent.ndim - 1)), timestep.repeat(copies), memories)
+
+    def __call__(
+        self,
+        latents: Mapping[Modality, Tensor],
+        timestep: Shaped[Tensor, "batch"],
+        contexts: Mapping[Modality, Float[Tensor, "rows tokens width"]],
+    ) -> dict[Modality, Tensor]:
+        """The noise in every output, in one call; samplers prepare the contexts once and call the steps above."""
+        environments = self.environments(latents, timestep)
+        return {
+            modality: self.denoise(
+                modality,
+                latent,
+                timestep,
+                self.diffusers[modality].prepare_context(contexts[modality]),
+                environments,
+            )
+            for modality, latent in latents.items()
+        }

@@ -1,0 +1,233 @@
+"""The joint sampling loop over diffusers' schedulers: one scheduler and one noise generator per modality."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+from diffusers.schedulers.scheduling_euler_ancestral_discrete import EulerAncestralDiscreteScheduler
+from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
+from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
+from torch import Tensor
+
+from .errors import ConfigError, ShapeError, choose
+from .modality import Modality
+from .models.joint import JointDenoiser
+from .values import Condition
+
+TRAINING_TIMESTEPS = 1000
+
+
+class CoDiDDIMScheduler(DDIMScheduler):
+    """DDIM over the timesteps that CoDi was sampled with: 1, 1 + c, 1 + 2c, … with c = 1000 // steps.
+
+    diffusers' own list is shorter where `steps` does not divide 1000. The timestep 1000, which some counts would
+    reach, lies outside the training schedule and is left out.
+    """
+
+    def set_timesteps(self, num_inference_steps: int, device: torch.device | str | None = None) -> None:
+        super().set_timesteps(num_inference_steps, device)
+        steps = torch.arange(1, TRAINING_TIMESTEPS, TRAINING_TIMESTEPS // num_inference_steps, device=device)
+        self.timesteps = steps.flip(0)
+
+
+class SchedulerName(StrEnum):
+    """The samplers on offer; deterministic but for `euler_ancestral`."""
+
+    DDIM = "ddim"
+    DPMPP_2M = "dpmpp_2m"
+    UNIPC = "unipc"
+    EULER = "euler"
+    EULER_ANCESTRAL = "euler_ancestral"
+
+
+_SCHEDULERS: dict[SchedulerName, tuple[type, dict[str, Any]]] = {
+    SchedulerName.DDIM: (CoDiDDIMScheduler, {"set_alpha_to_one": False, "clip_sample": False}),
+    SchedulerName.DPMPP_2M: (DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++"}),
+    SchedulerName.UNIPC: (UniPCMultistepScheduler, {}),
+    SchedulerName.EULER: (EulerDiscreteScheduler, {}),
+    SchedulerName.EULER_ANCESTRAL: (EulerAncestralDiscreteScheduler, {}),
+}
+
+NOISE_SCHEDULE: dict[str, Any] = {
+    "num_train_timesteps": TRAINING_TIMESTEPS,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "timestep_spacing": "leading",
+    "steps_offset": 1,
+    "prediction_type": "epsilon",
+}
+"""The schedule that the released diffusers were trained with (ARCHITECTURE 8), in diffusers' words."""
+
+
+def make_scheduler(name: str, noise_schedule: Mapping[str, Any] = NOISE_SCHEDULE) -> Any:
+    """A diffusers scheduler. Raises ConfigError for an unknown name."""
+    kind, options = _SCHEDULERS[choose("scheduler", name, SchedulerName)]
+    return kind(**noise_schedule, **options)
+
+
+def takes_generator(scheduler: Any) -> bool:
+    """Whether the scheduler may draw fresh noise while stepping."""
+    return "generator" in inspect.signature(scheduler.step).parameters
+
+
+def noise_generator(seed: int, modality: Modality) -> torch.Generator:
+    """The noise source of one output. It depends on seed and modality alone, so that adding an output never changes
+    another's noise."""
+    digest = hashlib.sha256(f"{seed}:{modality}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What the sampler tells after each step. step: from 1 to steps. latents: as they are now, per modality."""
+
+    step: int
+    steps: int
+    latents: Mapping[Modality, Tensor]
+
+
+OnStep = Callable[[StepReport], None]
+"""Called after every step. Whatever it raises ends the sampling, so it is also the way to cancel."""
+
+
+def guidance_scales(
+    guidance: float | Mapping[Modality, float], modalities: Iterable[Modality]
+) -> dict[Modality, float]:
+    """A scale per output. Raises ConfigError if one is missing, negative or not finite."""
+    scales = {}
+    for modality in modalities:
+        if isinstance(guidance, Mapping) and modality not in guidance:
+            raise ConfigError(
+                f"guidance for {', '.join(guidance)} given, none for {modality}; add it or give one number"
+            )
+        scale = guidance[modality] if isinstance(guidance, Mapping) else guidance
+        if not 0 <= scale < float("inf"):
+            raise ConfigError(f"guidance for {modality} must be a number from 0 on, got {scale}")
+        scales[modality] = float(scale)
+    return scales
+
+
+class JointSampler:
+    """Denoises all outputs together, step by step (CoDi paper, joint generation; classifier-free guidance).
+
+    Each modality steps its own copy of the scheduler, because multistep schedulers remember earlier outputs.
+    """
+
+    def __init__(
+        self,
+        denoiser: JointDenoiser,
+        *,
+        scheduler: str = SchedulerName.DDIM,
+        noise_schedule: Mapping[str, Any] = NOISE_SCHEDULE,
+    ):
+        self.denoiser = denoiser
+        self.schedulers = {
+            modality: make_scheduler(scheduler, noise_schedule) for modality in denoiser.diffusers
+        }
+
+    def start(self, noise: Mapping[Modality, Tensor], steps: int) -> dict[Modality, Tensor]:
+        """The latents of the first timestep, from standard normal noise; sets up the schedulers."""
+        if not 1 <= steps <= TRAINING_TIMESTEPS // 2:
+            raise ConfigError(f"steps must lie between 1 and {TRAINING_TIMESTEPS // 2}, got {steps}")
+        latents = {}
+        for modality, latent in noise.items():
+            scheduler = self.schedulers[modality]
+            scheduler.set_timesteps(steps, device=latent.device)
+            latents[modality] = latent * scheduler.init_noise_sigma
+        return latents
+
+    def contexts(
+        self, condition: Condition, scales: Mapping[Modality, float]
+    ) -> dict[Modality, Any]:
+        """Per output the prepared prompt; where guidance acts, with the null prompt's rows in front."""
+        rows = {
+            modality: condition.embedding
+            if scale == 1
+            else torch.cat([condition.null, condition.embedding])
+            for modality, scale in scales.items()
+        }
+        return {
+            modality: self.denoiser.diffusers[modality].prepare_context(context)
+            for modality, context in rows.items()
+        }
+
+    def noise(
+        self,
+        latents: Mapping[Modality, Tensor],
+        timestep: Tensor,
+        contexts: Mapping[Modality, Any],
+        scales: Mapping[Modality, float],
+    ) -> dict[Modality, Tensor]:
+        """The guided model output per modality: null + scale · (prompt - null); one branch where the scale is 1."""
+        batch = len(next(iter(latents.values())))
+        rows = timestep.expand(batch)
+        inputs = {
+            modality: self.schedulers[modality].scale_model_input(latent, timestep)
+            for modality, latent in latents.items()
+        }
+        environments = self.denoiser.environments(inputs, rows)
+        guided = {}
+        for modality, latent in inputs.items():
+            output = self.denoiser.denoise(modality, latent, rows, contexts[modality], environments)
+            if len(output) != batch:
+                null, prompted = output.chunk(2)
+                output = null + scales[modality] * (prompted - null)
+            guided[modality] = output
+        return guided
+
+    def step(
+        self,
+        noise: Mapping[Modality, Tensor],
+        timestep: Tensor,
+        latents: Mapping[Modality, Tensor],
+        generators: Mapping[Modality, torch.Generator],
+    ) -> dict[Modality, Tensor]:
+        """The latents of the next timestep. Raises ShapeError where they are no longer finite."""
+        following = {}
+        for modality, output in noise.items():
+            scheduler = self.schedulers[modality]
+            fresh_noise = {"generator": generators[modality]} if takes_generator(scheduler) else {}
+            stepped = scheduler.step(output, timestep, latents[modality], **fresh_noise)
+            following[modality] = stepped.prev_sample
+            if not torch.isfinite(following[modality]).all():
+                raise ShapeError(
+                    f"the {modality} latent is no longer finite at timestep {int(timestep)}; "
+                    "use bf16 or fp32, or lower the guidance"
+                )
+        return following
+
+    @torch.no_grad()
+    def sample(
+        self,
+        noise: Mapping[Modality, Tensor],
+        condition: Condition,
+        *,
+        steps: int,
+        guidance: float | Mapping[Modality, float],
+        generators: Mapping[Modality, torch.Generator],
+        on_step: OnStep | None = None,
+    ) -> dict[Modality, Tensor]:
+        """Clean latents from noise. The batch of `condition` must equal the noise's.
+
+        Raises ConfigError for unusable steps or guidance, ShapeError if a latent stops being finite, and whatever
+        `on_step` raises.
+        """
+        scales = guidance_scales(guidance, noise)
+        latents = self.start(noise, steps)
+        contexts = self.contexts(condition, scales)
+        timesteps = next(iter(self.schedulers.values())).timesteps
+        for index, timestep in enumerate(timesteps, start=1):
+            predicted = self.noise(latents, timestep, contexts, scales)
+            latents = self.step(predicted, timestep, latents, generators)
+            if on_step is not None:
+                on_step(StepReport(index, len(timesteps), latents))
+        return latents

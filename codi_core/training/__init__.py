@@ -1,0 +1,1 @@
+"""Training: the procedural world and the stages autoencode, bridge, diffuse, align."""

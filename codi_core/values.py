@@ -1,0 +1,103 @@
+"""The values that travel along the wires. All are immutable and know their units and ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+from jaxtyping import Float
+from torch import Tensor
+
+from .errors import PromptError
+from .modality import Modality
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Still pictures: RGB in [-1, 1], channels first."""
+
+    pixels: Float[Tensor, "batch 3 height width"]
+
+
+@dataclass(frozen=True)
+class Frames:
+    """A video without its sound: RGB in [-1, 1], frame axis before channels."""
+
+    pixels: Float[Tensor, "batch frames 3 height width"]
+    frames_per_second: Fraction
+
+    @property
+    def duration_s(self) -> float:
+        return self.pixels.shape[1] / float(self.frames_per_second)
+
+
+@dataclass(frozen=True)
+class Waveform:
+    """Sound: samples in [-1, 1]."""
+
+    samples: Float[Tensor, "batch channels samples"]
+    sample_rate_hz: int
+
+    @property
+    def duration_s(self) -> float:
+        return self.samples.shape[-1] / self.sample_rate_hz
+
+
+Media = str | Picture | Frames | Waveform
+"""One prompt or one output. A text prompt is one string; generated texts are a list of them, one per batch row."""
+
+_MODALITY_OF_TYPE = {
+    str: Modality.TEXT,
+    Picture: Modality.IMAGE,
+    Frames: Modality.VIDEO,
+    Waveform: Modality.AUDIO,
+}
+
+
+def modality_of(media: Media) -> Modality:
+    """The modality of a prompt, by its type. Raises PromptError for anything else."""
+    try:
+        return _MODALITY_OF_TYPE[type(media)]
+    except KeyError:
+        known = ", ".join(kind.__name__ for kind in _MODALITY_OF_TYPE)
+        raise PromptError(
+            f"a prompt must be one of {known}, got {type(media).__name__}; read files with media.read"
+        ) from None
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A prompt, or a mixture of prompts, in the space that all prompt encoders share.
+
+    embedding: each encoder returns one token of unit L2 norm; mixtures may be shorter.
+    null: same shape; what guidance moves away from. Always present, so nobody asks whether it is.
+    """
+
+    embedding: Float[Tensor, "batch tokens width"]
+    null: Float[Tensor, "batch tokens width"]
+
+
+@dataclass(frozen=True)
+class Latents:
+    """What the joint sampler made: per modality, in the scaled space of its diffuser.
+
+    samples: image (b, c, h, w), video (b, c, f, h, w), audio (b, c, time, mel), text (b, width).
+    seconds: how much of the sound was asked for; a latent may be longer, since it is made of whole cells.
+    """
+
+    samples: Mapping[Modality, Tensor]
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputSize:
+    """How large the outputs shall be. What is left at None takes the model's own default.
+
+    height, width: pixels of pictures and frames. frames: of a video. seconds: of a sound.
+    """
+
+    height: int | None = None
+    width: int | None = None
+    frames: int | None = None
+    seconds: float | None = None
