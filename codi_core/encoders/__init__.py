@@ -1,0 +1,7 @@
+"""The prompt encoders behind one face: `encode` for any prompt, `null_like` for the absence of one."""
+
+from .clap import CLAPEncoder
+from .clip import CLIPEncoder
+from .prompt import encode, null_like
+
+__all__ = ["CLAPEncoder", "CLIPEncoder", "encode", "null_like"]
