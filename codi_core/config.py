@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from .errors import CheckpointError, ConfigError, choose
+from .errors import CheckpointError, choose
 from .modality import Modality
 from .sampling import NOISE_SCHEDULE
 from .values import OutputSize
@@ -59,6 +59,10 @@ class CoDiConfig:
             "noise_schedule": dict(self.noise_schedule),
         }
 
+    def with_modalities(self, folder: Path) -> CoDiConfig:
+        """This model as far as it has been trained in a folder: what was measured in training comes from there."""
+        return replace(self, modalities=_modalities(read_json(folder / INDEX_NAME)))
+
     @staticmethod
     def from_folder(folder: Path) -> CoDiConfig:
         """Read model_index.json and every part's config.json. Raises CheckpointError that names what is amiss."""
@@ -67,10 +71,7 @@ class CoDiConfig:
             return CoDiConfig(
                 name=index["name"],
                 parts={part: read_json(folder / part / "config.json") for part in index["parts"]},
-                modalities={
-                    Modality(modality): ModalityConfig(**entry | {"size": OutputSize(**entry["size"])})
-                    for modality, entry in index["modalities"].items()
-                },
+                modalities=_modalities(index),
                 frames_per_second=Fraction(index["frames_per_second"]),
                 mel=index["mel"],
                 noise_schedule=index["noise_schedule"],
@@ -79,6 +80,13 @@ class CoDiConfig:
             raise CheckpointError(
                 f"{folder / INDEX_NAME} does not describe a CoDi model ({error!r}); convert or download it anew"
             ) from error
+
+
+def _modalities(index: Mapping[str, Any]) -> dict[Modality, ModalityConfig]:
+    return {
+        Modality(modality): ModalityConfig(**entry | {"size": OutputSize(**entry["size"])})
+        for modality, entry in index["modalities"].items()
+    }
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -124,19 +132,19 @@ def _autoencoder(image_channels: int, latent_channels: int, widths: list[int], *
     } | arguments
 
 
-def _vocoder(initial_channels: int) -> dict[str, Any]:
+def _vocoder(**arguments: Any) -> dict[str, Any]:
     """Arguments of transformers' SpeechT5HifiGanConfig: HiFi-GAN at 16 kHz from 64 mel bands, hop 160."""
     return {
         "model_in_dim": 64,
         "sampling_rate": 16000,
-        "upsample_initial_channel": initial_channels,
+        "upsample_initial_channel": 1024,
         "upsample_rates": [5, 4, 2, 2, 2],
         "upsample_kernel_sizes": [16, 16, 8, 4, 4],
         "resblock_kernel_sizes": [3, 7, 11],
         "resblock_dilation_sizes": [[1, 3, 5], [1, 3, 5], [1, 3, 5]],
         "leaky_relu_slope": 0.1,
         "normalize_before": False,
-    }
+    } | arguments
 
 
 def official() -> CoDiConfig:
@@ -189,7 +197,7 @@ def official() -> CoDiConfig:
             },
             "image_autoencoder": _autoencoder(3, 4, [128, 256, 512, 512], sample_size=256),
             "audio_autoencoder": _autoencoder(1, 8, [128, 256, 512], sample_size=256),
-            "vocoder": _vocoder(1024),
+            "vocoder": _vocoder(),
             "text_autoencoder": {
                 "encoder": {"vocab_size": 28996},
                 "decoder": {"vocab_size": 50260},
@@ -218,6 +226,8 @@ def mini() -> CoDiConfig:
     vision = OutputSize(height=64, width=64, frames=16)
     noise_schedule = dict(NOISE_SCHEDULE, prediction_type="v_prediction")
     autoencoder = {"layers_per_block": 1, "norm_num_groups": 8}
+    # As the tokenizers of the procedural world's captions came out.
+    clip_tokens, bert_tokens, gpt2_tokens = 779, 454, 541
     return CoDiConfig(
         name="codi-mini",
         frames_per_second=Fraction(25, 4),
@@ -235,9 +245,78 @@ def mini() -> CoDiConfig:
             ),
         },
         parts={
-            "image_autoencoder": _autoencoder(3, 8, [16, 32, 64, 128], sample_size=64, **autoencoder),
-            "audio_autoencoder": _autoencoder(1, 8, [16, 32, 64, 128], sample_size=64, **autoencoder),
-            "vocoder": _vocoder(128),
+            "clip": {
+                "text": {
+                    "vocab_size": clip_tokens,
+                    "hidden_size": 128,
+                    "intermediate_size": 256,
+                    "num_hidden_layers": 3,
+                    "num_attention_heads": 4,
+                    "max_position_embeddings": 48,
+                    "projection_dim": 128,
+                    "bos_token_id": clip_tokens - 2,
+                    "eos_token_id": clip_tokens - 1,
+                    "pad_token_id": clip_tokens - 1,
+                },
+                "vision": {
+                    "hidden_size": 128,
+                    "intermediate_size": 256,
+                    "num_hidden_layers": 4,
+                    "num_attention_heads": 4,
+                    "patch_size": 16,
+                    "image_size": 64,
+                    "projection_dim": 128,
+                },
+                "projection_dim": 128,
+                "temporal": {"heads": 4, "normalization": "channels"},
+            },
+            "clap": {
+                "audio": {
+                    "spec_size": 128,
+                    "num_mel_bins": 64,
+                    "patch_embeds_hidden_size": 32,
+                    "depths": [2, 2, 2],
+                    "num_attention_heads": [2, 4, 8],
+                    "hidden_size": 128,
+                    "projection_dim": 128,
+                },
+                "features": {
+                    "feature_size": 64,
+                    "sampling_rate": 16000,
+                    "hop_length": 160,
+                    "max_length_s": 2.56,
+                    "frequency_min": 50,
+                    "frequency_max": 8000,
+                },
+            },
+            "text_autoencoder": {
+                "encoder": {
+                    "vocab_size": bert_tokens,
+                    "hidden_size": 128,
+                    "num_hidden_layers": 2,
+                    "num_attention_heads": 4,
+                    "intermediate_size": 256,
+                    "max_position_embeddings": 64,
+                },
+                "decoder": {
+                    "vocab_size": gpt2_tokens,
+                    "n_positions": 64,
+                    "n_embd": 128,
+                    "n_layer": 2,
+                    "n_head": 4,
+                    "pad_token_id": gpt2_tokens - 3,
+                    "bos_token_id": gpt2_tokens - 2,
+                    "eos_token_id": gpt2_tokens - 1,
+                },
+                "latent_width": 64,
+            },
+            "image_autoencoder": _autoencoder(3, 8, [16, 32, 64, 96], sample_size=64, **autoencoder),
+            "audio_autoencoder": _autoencoder(1, 8, [16, 32, 64, 96], sample_size=64, **autoencoder),
+            "vocoder": _vocoder(
+                upsample_initial_channel=128,
+                resblock_kernel_sizes=[3, 7],
+                resblock_dilation_sizes=[[1, 3], [1, 3]],
+            ),
             "diffuser_image": _diffuser(**diffuser, latent_channels=8),
             "diffuser_video": _diffuser(**diffuser, latent_channels=8, temporal="channels"),
             "diffuser_audio": _diffuser(**diffuser, latent_channels=8),

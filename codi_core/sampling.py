@@ -155,10 +155,11 @@ class JointSampler:
             else torch.cat([condition.null, condition.embedding])
             for modality, scale in scales.items()
         }
-        return {
-            modality: self.denoiser.diffusers[modality].prepare_context(context)
-            for modality, context in rows.items()
-        }
+        prepared = {}
+        for modality, context in rows.items():
+            diffuser = self.denoiser.diffusers[modality]
+            prepared[modality] = diffuser.prepare_context(context.to(diffuser.device, diffuser.dtype))
+        return prepared
 
     def noise(
         self,
@@ -170,14 +171,14 @@ class JointSampler:
         """The guided model output per modality: null + scale · (prompt - null); one branch where the scale is 1."""
         batch = len(next(iter(latents.values())))
         rows = timestep.expand(batch)
-        inputs = {
-            modality: self.schedulers[modality].scale_model_input(latent, timestep)
-            for modality, latent in latents.items()
-        }
+        inputs = {}
+        for modality, latent in latents.items():
+            scaled = self.schedulers[modality].scale_model_input(latent, timestep)
+            inputs[modality] = scaled.to(self.denoiser.diffusers[modality].dtype)
         environments = self.denoiser.environments(inputs, rows)
         guided = {}
         for modality, latent in inputs.items():
-            output = self.denoiser.denoise(modality, latent, rows, contexts[modality], environments)
+            output = self.denoiser.denoise(modality, latent, rows, contexts[modality], environments).float()
             if len(output) != batch:
                 null, prompted = output.chunk(2)
                 output = null + scales[modality] * (prompted - null)

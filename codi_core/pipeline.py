@@ -1,0 +1,170 @@
+"""The whole of CoDi: encode → mix → sample → decode. Read this first.
+
+ prompts (text, Picture, Frames, Waveform)                      text, Picture, Frames, Waveform
+    │ encode                                                                       ▲ decode
+    ▼                                                                              │
+ Condition ──► mix(weights) ──► one Condition ──► JointSampler: one diffuser ──► Latents
+ (b, 1, width), with its null                     per output, each sees the others' V
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from . import encoders
+from .config import INDEX_NAME, CoDiConfig
+from .decoders import build_codec
+from .errors import CheckpointError, ConfigError, ShapeError, choose
+from .geometry import latent_shape
+from .mixing import MixMode, mix
+from .modality import Modality
+from .models.joint import Alignment, JointDenoiser
+from .models.unet import UNet
+from .parts import Parts
+from .sampling import JointSampler, OnStep, SchedulerName, noise_generator
+from .values import Condition, Latents, Media, OutputSize, modality_of
+
+BUNDLED = {"codi-mini": Path(__file__).parent / "assets" / "codi-mini"}
+
+
+class CoDiPipeline:
+    """Any-to-any generation. Each stage can be called by itself; `__call__` runs them all.
+
+    Parts are loaded when a stage first needs them, so that a run holds only what it uses. (diffusers'
+    DiffusionPipeline loads all parts at once and finds classes by module name, which ComfyUI makes of a folder's path;
+    the folders are nevertheless laid out like its own.)
+    """
+
+    def __init__(self, config: CoDiConfig, parts: Parts, alignment: str = Alignment.PAPER):
+        self.config = config
+        self.parts = parts
+        self.alignment = choose("alignment", alignment, Alignment)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+        alignment: str = Alignment.PAPER,
+    ) -> CoDiPipeline:
+        """A model by bundled name or from a folder with model_index.json.
+
+        Raises CheckpointError if there is no such model; damaged or missing parts raise it when first used.
+        """
+        folder = BUNDLED.get(str(source), Path(source))
+        if not (folder / INDEX_NAME).is_file():
+            raise CheckpointError(
+                f"wanted a model: {', '.join(BUNDLED)} or a folder with {INDEX_NAME}, got {str(source)!r}"
+            )
+        config = CoDiConfig.from_folder(folder)
+        return cls(config, Parts(config, folder, dtype, device), alignment)
+
+    @classmethod
+    def from_config(cls, config: CoDiConfig, alignment: str = Alignment.PAPER) -> CoDiPipeline:
+        """A model with random weights, to be trained."""
+        return cls(config, Parts(config), alignment)
+
+    def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
+        """Write every part and the index to a folder that `from_pretrained` reads."""
+        self.parts.save(Path(folder), dtype)
+
+    @torch.no_grad()
+    def encode(self, prompt: Media, negative: Media | None = None) -> Condition:
+        """A prompt as condition. negative: what guidance moves away from, instead of an empty prompt of this kind."""
+        null = encoders.null_like(self.parts, modality_of(prompt)) if negative is None else negative
+        embedding = encoders.encode(self.parts, prompt).float()
+        return Condition(embedding, encoders.encode(self.parts, null).float().expand_as(embedding))
+
+    def sample(
+        self,
+        condition: Condition,
+        *,
+        to: Sequence[Modality | str],
+        size: OutputSize = OutputSize(),  # noqa: B008 (immutable)
+        steps: int = 25,
+        guidance: float | Mapping[Modality, float] | None = None,
+        scheduler: str = SchedulerName.DDIM,
+        alignment: str | None = None,
+        seed: int = 0,
+        on_step: OnStep | None = None,
+    ) -> Latents:
+        """Latents of all the outputs, denoised together; one per row of the condition.
+
+        guidance: one scale, or one per modality; 1 follows the prompt alone; None takes the model's own scales.
+        The same seed gives the same latents, bit by bit, on the same machine.
+        Raises ConfigError for unknown names, ShapeError for sizes that the model cannot make, and whatever `on_step`
+        raises, which is how a run is cancelled.
+        """
+        outputs = [choose("modality", str(name), Modality) for name in dict.fromkeys(to)]
+        if not outputs:
+            raise ConfigError(f"wanted at least one output, got none; choose among {', '.join(Modality)}")
+        if guidance is None:
+            guidance = {modality: self.config.modalities[modality].guidance for modality in outputs}
+        rows = len(condition.embedding)
+        shapes = {modality: latent_shape(self.config, modality, size) for modality in outputs}
+        generators = {modality: noise_generator(seed, modality) for modality in outputs}
+        noise = {
+            # Row by row, so that a larger batch begins with the same rows as a smaller one.
+            modality: torch.stack([torch.randn(shape, generator=generators[modality]) for _ in range(rows)])
+            for modality, shape in shapes.items()
+        }
+        sampler = JointSampler(
+            self.denoiser(outputs, alignment),
+            scheduler=scheduler,
+            noise_schedule=self.config.noise_schedule,
+        )
+        samples = sampler.sample(
+            {modality: start.to(self.parts.device) for modality, start in noise.items()},
+            condition,
+            steps=steps,
+            guidance=guidance,
+            generators=generators,
+            on_step=on_step,
+        )
+        return Latents(samples, size.seconds)
+
+    def denoiser(self, outputs: Sequence[Modality], alignment: str | None = None) -> JointDenoiser:
+        """The diffusers of these outputs, wired together."""
+        chosen = self.alignment if alignment is None else choose("alignment", alignment, Alignment)
+        diffusers = {
+            modality: cast(UNet, self.parts[self.config.modalities[modality].diffuser])
+            for modality in outputs
+        }
+        return JointDenoiser(diffusers, chosen)
+
+    def decode(self, latents: Latents, modality: Modality | str) -> Any:
+        """One output: list[str], Picture, Frames or Waveform, with as many rows as the latents.
+
+        Raises ShapeError if the latents hold no such output or are not finite.
+        """
+        chosen = choose("modality", str(modality), Modality)
+        if chosen not in latents.samples:
+            raise ShapeError(
+                f"wanted a latent of {chosen}, got latents of {', '.join(latents.samples)}; sample {chosen} too"
+            )
+        codec = build_codec(chosen, self.parts, self.config)
+        return codec.decode(latents.samples[chosen], seconds=latents.seconds)
+
+    def __call__(
+        self,
+        prompts: Sequence[Media],
+        to: Sequence[Modality | str],
+        *,
+        weights: Sequence[float] | None = None,
+        mode: str = MixMode.LINEAR,
+        negative: Media | None = None,
+        **sampling: Any,
+    ) -> dict[Modality, Any]:
+        """From prompts to outputs. weights: relative, one per prompt. sampling: what `sample` takes.
+
+        Raises PromptError for an empty set of prompts or unusable weights.
+        """
+        condition = mix([self.encode(prompt, negative) for prompt in prompts], weights, mode)
+        latents = self.sample(condition, to=to, **sampling)
+        return {modality: self.decode(latents, modality) for modality in latents.samples}
