@@ -46,16 +46,13 @@ def _norm_preserving(rows: Sequence[Rows], weights: Sequence[float]) -> Rows:
 def _slerp_pair(first: Rows, second: Rows, share: float) -> Rows:
     """The point at `share` of the way from first to second; nearly parallel or opposite pairs are mixed linearly."""
     lengths = _length(first), _length(second)
-    cosine = (first * second).sum(dim=-1, keepdim=True) / (lengths[0] * lengths[1]).clamp(min=1e-12)
-    angle = torch.acos(cosine.clamp(-1, 1))
-    straight = first * (1 - share) + second * share
-    scale = lengths[0] * (1 - share) + lengths[1] * share
+    directions = [row / length.clamp(min=1e-12) for row, length in zip((first, second), lengths, strict=True)]
+    angle = torch.acos((directions[0] * directions[1]).sum(dim=-1, keepdim=True).clamp(-1, 1))
     sine = torch.sin(angle)
-    round_ = (
-        first / lengths[0] * torch.sin((1 - share) * angle)
-        + second / lengths[1] * torch.sin(share * angle)
-    ) / sine
-    return torch.where(sine.abs() < 1e-4, straight, round_ * scale)
+    arc = directions[0] * torch.sin((1 - share) * angle) + directions[1] * torch.sin(share * angle)
+    length = lengths[0] * (1 - share) + lengths[1] * share
+    straight = first * (1 - share) + second * share
+    return torch.where(sine.abs() < 1e-4, straight, arc / sine * length)
 
 
 def _slerp(rows: Sequence[Rows], weights: Sequence[float]) -> Rows:
@@ -116,10 +113,7 @@ def mix(
             "encode them all with the same model and the same number of pictures"
         )
 
-    def expand(rows: Rows) -> Rows:
-        return rows.expand(batch, -1, -1)
-
     return Condition(
-        mixer([expand(condition.embedding) for condition in conditions], shares),
-        mixer([expand(condition.null) for condition in conditions], shares),
+        mixer([condition.embedding.expand(batch, -1, -1) for condition in conditions], shares),
+        mixer([condition.null.expand(batch, -1, -1) for condition in conditions], shares),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 
 from jaxtyping import Float
@@ -64,6 +64,15 @@ def modality_of(media: Media) -> Modality:
         raise PromptError(
             f"a prompt must be one of {known}, got {type(media).__name__}; read files with media.read"
         ) from None
+
+
+def rows_of(media: Picture | Frames | Waveform | list[str]) -> list[Media]:
+    """The rows of a batch, each as a value of its own with batch 1; of generated texts the strings."""
+    if isinstance(media, list):
+        return list(media)
+    # The first field of every media value is its tensor.
+    tensor = fields(media)[0].name
+    return [replace(media, **{tensor: row[None]}) for row in getattr(media, tensor)]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,106 @@
+"""Stage `align`: environment encoders and connectors, on pairs of modalities (CoDi paper, Latent Alignment)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as functional
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..modality import Modality
+from ..models.joint import JointDenoiser
+from ..models.unet import UNet
+from .diffuse import draw_timesteps, mixed_prompts, pick
+from .losses import diffusion_loss
+from .pairs import Columns
+
+CONTRAST_WEIGHT = 0.05
+CONTRAST_TEMPERATURE = 0.1
+
+
+@dataclass(frozen=True)
+class AlignStep:
+    """pair: the modalities that are denoised together. trained: whose V and connectors learn; the other's are frozen."""
+
+    pair: tuple[Modality, Modality]
+    trained: tuple[Modality, ...]
+
+
+ALIGN_STEPS = (
+    AlignStep((Modality.IMAGE, Modality.TEXT), (Modality.IMAGE, Modality.TEXT)),
+    AlignStep((Modality.AUDIO, Modality.TEXT), (Modality.AUDIO,)),
+    AlignStep((Modality.VIDEO, Modality.AUDIO), (Modality.VIDEO,)),
+)
+"""In this order: a linear number of pairs, after which any set of outputs can be denoised together."""
+
+
+def weighted_contrast(
+    first: Float[Tensor, "batch width"],
+    second: Float[Tensor, "batch width"],
+    weights: Float[Tensor, "batch"],
+) -> Float[Tensor, ""]:
+    """InfoNCE between the environments of the pair, both directions; rows whose latents are mostly noise count less."""
+    logits = first.float() @ second.float().T / CONTRAST_TEMPERATURE
+    target = torch.arange(len(logits), device=logits.device)
+    losses = functional.cross_entropy(logits, target, reduction="none")
+    losses = losses + functional.cross_entropy(logits.T, target, reduction="none")
+    return (losses * weights).sum() / weights.sum() / 2
+
+
+class AlignObjective(nn.Module):
+    """Diffusion losses of both directions plus the contrast between V of the pair; the trunks stay frozen."""
+
+    def __init__(
+        self,
+        step: AlignStep,
+        diffusers: Mapping[Modality, UNet],
+        scheduler: Any,
+        table: Columns,
+        nulls: Mapping[Modality, Float[Tensor, "width"]],
+    ):
+        super().__init__()
+        self.diffusers = nn.ModuleDict({str(modality): diffusers[modality] for modality in step.pair})
+        self.diffusers.requires_grad_(False)
+        for modality in step.trained:
+            for module in (diffusers[modality].environment_encoder, *diffusers[modality].connectors()):
+                assert module is not None, "this diffuser has no environment encoder to train"
+                module.requires_grad_(True)
+        self.denoiser = JointDenoiser({modality: diffusers[modality] for modality in step.pair})
+        self.pair = step.pair
+        self.scheduler = scheduler
+        self.table = table
+        self.nulls = nulls
+
+    def draw(self, count: int, generator: torch.Generator) -> dict[str, Any]:
+        """Prompts are captions that leave facts open, or empty: what is open only the other output can tell."""
+        rows = torch.randint(len(self.table["prompt_text"]), (count,), generator=generator)
+        prompts = pick(self.table["prompt_text"], rows, generator)[:, None]
+        empty = torch.rand(count, 1, 1, generator=generator) < 0.3
+        nulls = self.nulls[Modality.TEXT][None]
+        prompts = torch.where(empty, nulls[None], prompts)
+        clean = {modality: self.table[f"latent_{modality}"][rows].float() for modality in self.pair}
+        return {
+            "clean": clean,
+            "noise": {m: torch.randn(each.shape, generator=generator) for m, each in clean.items()},
+            "timestep": draw_timesteps(count, generator),
+            "context": mixed_prompts(prompts, nulls, generator),
+        }
+
+    def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        timestep = batch["timestep"]
+        contexts = dict.fromkeys(self.pair, batch["context"])
+        crossed = diffusion_loss(
+            self.denoiser, self.scheduler, batch["clean"], batch["noise"], timestep, contexts
+        )
+        noisy = {
+            modality: self.scheduler.add_noise(latent, batch["noise"][modality], timestep)
+            for modality, latent in batch["clean"].items()
+        }
+        environments = self.denoiser.environments(noisy, timestep)
+        signal = self.scheduler.alphas_cumprod.to(timestep.device)[timestep]
+        contrast = weighted_contrast(*(environments[m][:, 0] for m in self.pair), signal)
+        return {"loss": crossed + CONTRAST_WEIGHT * contrast, "crossed": crossed, "contrast": contrast}

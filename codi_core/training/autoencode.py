@@ -1,0 +1,166 @@
+"""Stage `autoencode`: media ↔ latents. Image and audio autoencoders, vocoder, text autoencoder."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as functional
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import SpeechT5HifiGan
+
+from ..decoders.mel import MelFrontend
+from ..decoders.text import TextAutoencoder
+from .captions import captions
+from .pictures import render_images, render_videos
+from .sounds import render_sounds
+from .world import Facts, World
+
+KL_WEIGHT = 5e-4
+SQUARED_WEIGHT = 4.0
+CHROMA_WEIGHT = 8.0
+TEXT_KL_WEIGHT = 0.02
+TOKEN_DROPOUT = 0.3
+WAVE_WEIGHT = 20.0
+PIECE_FRAMES = 96
+SEGMENT_FRAMES = 48
+RESOLUTIONS = (256, 512, 1024)
+"""Window lengths, in samples, of the spectra that the vocoder is compared on."""
+
+
+class AutoencoderObjective(nn.Module):
+    """Error of the reconstruction, and a little Kullback–Leibler divergence from a standard normal.
+
+    Pixels count more the more colour they have: figures cover few of them, and a plain error is long content with a
+    background of the right grey. Of a single channel, such as a spectrogram, all count alike.
+    """
+
+    def __init__(self, autoencoder: AutoencoderKL):
+        super().__init__()
+        self.autoencoder = autoencoder
+
+    def draw(self, count: int, generator: torch.Generator) -> dict[str, Any]:
+        """Half pictures, half frames of videos, whose figures stand in other places."""
+        world = World()
+        still = render_images(world.draw(count // 2, generator), generator).pixels
+        clips = render_videos(world.draw((count + 15) // 16, generator), generator).pixels.flatten(0, 1)
+        frames = clips[torch.randperm(len(clips), generator=generator)[: count - count // 2]]
+        return {"media": torch.cat([still, frames])}
+
+    def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        posterior = self.autoencoder.encode(batch["media"], return_dict=False)[0]
+        latent = posterior.mean + posterior.std * torch.randn_like(posterior.mean)
+        rebuilt = self.autoencoder.decode(latent, return_dict=False)[0]
+        wanted = batch["media"]
+        chroma = wanted.amax(dim=1, keepdim=True) - wanted.amin(dim=1, keepdim=True)
+        weight = 1 + CHROMA_WEIGHT * chroma
+        difference = rebuilt.float() - wanted
+        error = (weight * difference.abs()).mean() / weight.mean()
+        squared = (weight * difference.square()).mean() / weight.mean()
+        divergence = posterior.kl().mean() / posterior.mean[0].numel()
+        loss = error + SQUARED_WEIGHT * squared + KL_WEIGHT * divergence
+        return {"loss": loss, "error": error, "squared": squared, "divergence": divergence}
+
+
+class AudioAutoencoderObjective(AutoencoderObjective):
+    """The same on log-mel spectrograms, of which it sees pieces: it is convolutional along time."""
+
+    def __init__(self, autoencoder: AutoencoderKL, mel: MelFrontend):
+        super().__init__(autoencoder)
+        self.mel = mel
+
+    def draw(self, count: int, generator: torch.Generator) -> dict[str, Any]:
+        samples = render_sounds(World().draw(count, generator), generator).samples[:, 0]
+        log_mel = self.mel.log_mel(self.mel.normalise(samples))
+        start = int(torch.randint(log_mel.shape[2] - PIECE_FRAMES + 1, (1,), generator=generator))
+        return {"media": log_mel[:, :, start : start + PIECE_FRAMES]}
+
+
+class VocoderObjective(nn.Module):
+    """Distance of the waves and of their spectra at several resolutions.
+
+    Waves can be compared because the world's tones keep step with the mel frames (see sounds.PITCHES_HZ).
+    """
+
+    def __init__(self, vocoder: SpeechT5HifiGan, mel: MelFrontend):
+        super().__init__()
+        self.vocoder = vocoder
+        self.mel = mel
+
+    def draw(self, count: int, generator: torch.Generator) -> dict[str, Any]:
+        """Segments of sounds, every second one with an onset in it where the sound has any."""
+        facts = World().draw(count, generator)
+        samples = self.mel.normalise(render_sounds(facts, generator).samples[:, 0])
+        log_mel = self.mel.log_mel(samples)[:, 0]
+        starts = self._starts(facts, log_mel.shape[1], generator)
+        hop = self.mel.hop_samples
+        frames = torch.stack([row[s : s + SEGMENT_FRAMES] for row, s in zip(log_mel, starts, strict=True)])
+        sounds = torch.stack(
+            [row[s * hop : (s + SEGMENT_FRAMES) * hop] for row, s in zip(samples, starts, strict=True)]
+        )
+        return {"log_mel": frames, "samples": sounds}
+
+    def _starts(self, facts: Facts, frames: int, generator: torch.Generator) -> list[int]:
+        latest = frames - SEGMENT_FRAMES
+        anywhere = torch.randint(latest + 1, (len(facts),), generator=generator)
+        onset = facts.bounce_moments_s[:, 0] * self.mel.sample_rate_hz / self.mel.hop_samples - SEGMENT_FRAMES // 2
+        near = onset.nan_to_num(nan=-1.0).long()
+        chosen = torch.where((near >= 0) & (torch.arange(len(facts)) % 2 == 0), near, anywhere)
+        return chosen.clamp(0, latest).tolist()
+
+    def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        made = self.vocoder(batch["log_mel"])[:, : batch["samples"].shape[1]].float()
+        wanted = batch["samples"]
+        distances = [spectral_distance(made, wanted, window) for window in RESOLUTIONS]
+        mel = functional.l1_loss(self.mel.log_mel(made), self.mel.log_mel(wanted))
+        wave = functional.l1_loss(made, wanted)
+        loss = WAVE_WEIGHT * wave + torch.stack(distances).mean() + mel
+        return {"loss": loss, "wave": wave, "mel": mel}
+
+
+def spectral_distance(
+    made: Float[Tensor, "batch samples"], wanted: Float[Tensor, "batch samples"], window_samples: int
+) -> Float[Tensor, ""]:
+    """Spectral convergence plus mean log-magnitude error (Parallel WaveGAN's STFT loss)."""
+    window = torch.hann_window(window_samples, device=made.device)
+    magnitudes = [
+        torch.stft(sound, window_samples, window_samples // 4, window=window, return_complex=True)
+        .abs()
+        .clamp(min=1e-5)
+        for sound in (made, wanted)
+    ]
+    convergence = (magnitudes[0] - magnitudes[1]).norm() / magnitudes[1].norm()
+    return convergence + functional.l1_loss(magnitudes[0].log(), magnitudes[1].log())
+
+
+class TextAutoencoderObjective(nn.Module):
+    """Cross-entropy of the caption given its latent, and a little divergence (OPTIMUS).
+
+    Some input tokens are hidden from the decoder, so that it must take the words from the latent.
+    """
+
+    def __init__(self, autoencoder: TextAutoencoder):
+        super().__init__()
+        self.autoencoder = autoencoder
+
+    def draw(self, count: int, generator: torch.Generator) -> dict[str, Any]:
+        texts, _ = captions(World().draw(count, generator), generator)
+        ids, mask = self.autoencoder.encoder_ids(texts)
+        written = self.autoencoder.decoder_ids(texts)
+        hidden = torch.rand(written.shape, generator=generator).to(written.device) < TOKEN_DROPOUT
+        hidden[:, 0] = False
+        return {"ids": ids, "mask": mask, "written": written, "hidden": hidden}
+
+    def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        autoencoder, written = self.autoencoder, cast(Tensor, batch["written"])
+        mean, log_variance = autoencoder.encode_tokens(batch["ids"], batch["mask"])
+        latent = mean + torch.randn_like(mean) * (log_variance / 2).exp()
+        seen = written.masked_fill(batch["hidden"], autoencoder.pad_id)
+        logits = autoencoder.logits(seen[:, :-1], latent)
+        error = functional.cross_entropy(
+            logits.float().flatten(0, 1), written[:, 1:].flatten(), ignore_index=autoencoder.pad_id
+        )
+        divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).float().mean()
+        return {"loss": error + TEXT_KL_WEIGHT * divergence, "error": error, "divergence": divergence}

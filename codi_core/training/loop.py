@@ -1,0 +1,172 @@
+"""The loop that every training stage runs in: steps, moving average, checkpoints, resuming."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from diffusers.optimization import get_cosine_schedule_with_warmup
+from diffusers.training_utils import EMAModel
+from torch import Tensor, nn
+
+from ..errors import CoDiError, ConfigError
+
+STATE_NAME = "state.pt"
+
+
+class TrainingError(CoDiError):
+    """Training cannot go on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How one task is trained.
+
+    batch: samples per step and process. warmup: share of the steps in which the rate rises. precision: of the
+    networks' arithmetic, "no" (float32), "bf16" or "fp16". save_every: steps between states to resume from.
+    """
+
+    steps: int
+    batch: int = 32
+    learning_rate: float = 5e-4
+    warmup: float = 0.05
+    ema_decay: float = 0.995
+    precision: str = "bf16"
+    save_every: int = 500
+    seed: int = 0
+
+
+class Objective(Protocol):
+    """What a task minimises: an `nn.Module` that holds the trained networks; frozen ones have no gradients.
+
+    `draw` makes a batch; calling the module with it gives named losses, of which `loss` is minimised.
+    """
+
+    def draw(self, count: int, generator: torch.Generator) -> dict[str, Any]: ...
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Tensor]: ...
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the loop tells after each step: losses as floats, seconds left as estimated from the last steps."""
+
+    task: str
+    step: int
+    steps: int
+    losses: dict[str, float]
+    seconds_left: float
+
+
+def step_generator(seed: int, task: str, step: int, process: int) -> torch.Generator:
+    """The chance of one step depends on these four alone, so a resumed run draws what the first would have drawn."""
+    digest = hashlib.sha256(f"{seed}:{task}:{step}:{process}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def train(
+    task: str,
+    objective: nn.Module,
+    settings: Settings,
+    folder: Path,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> None:
+    """Minimise the objective; afterwards its networks hold the moving average of their weights.
+
+    State goes to `folder`/state.pt every `save_every` steps and at the end; a later call with the same settings goes
+    on from there, step for step as if it had not been stopped. Losses are appended to `folder`/losses.csv.
+    Raises TrainingError if a loss is not finite, ConfigError if the state belongs to other settings.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    accelerator = Accelerator(mixed_precision=settings.precision)
+    trained = [parameter for parameter in objective.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
+    schedule = get_cosine_schedule_with_warmup(
+        optimizer, round(settings.steps * settings.warmup), settings.steps
+    )
+    average = EMAModel(trained, decay=settings.ema_decay, use_ema_warmup=False)
+    wrapped, optimizer = accelerator.prepare(objective, optimizer)
+    first = _resume(folder, settings, trained, optimizer, schedule, average)
+    started = time.monotonic()
+    for step in range(first, settings.steps):
+        generator = step_generator(settings.seed, task, step, accelerator.process_index)
+        # Networks draw too (posterior samples); they do it from torch's own generator.
+        torch.manual_seed(generator.initial_seed())
+        losses = wrapped(objective.draw(settings.batch, generator))
+        if not torch.isfinite(losses["loss"]):
+            raise TrainingError(
+                f"{task}: the loss is {losses['loss'].item()} at step {step}; lower the learning rate. "
+                f"The state of step {step // settings.save_every * settings.save_every} is kept in {folder}"
+            )
+        optimizer.zero_grad()
+        accelerator.backward(losses["loss"])
+        accelerator.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        schedule.step()
+        average.step(trained)
+        done = step + 1
+        if accelerator.is_main_process:
+            told = {name: value.item() for name, value in losses.items()}
+            _log(folder, done, told)
+            if done % settings.save_every == 0 or done == settings.steps:
+                _save(folder, settings, done, trained, optimizer, schedule, average)
+            if on_progress is not None:
+                pace = (time.monotonic() - started) / (done - first)
+                on_progress(Progress(task, done, settings.steps, told, pace * (settings.steps - done)))
+    average.copy_to(trained)
+    accelerator.free_memory()
+
+
+def _save(
+    folder: Path, settings: Settings, step: int, trained: list, optimizer: Any, schedule: Any, average: Any
+) -> None:
+    state = {
+        "settings": asdict(settings),
+        "step": step,
+        "weights": [parameter.detach() for parameter in trained],
+        "optimizer": optimizer.state_dict(),
+        "schedule": schedule.state_dict(),
+        "average": average.state_dict(),
+    }
+    scratch = folder / f".{STATE_NAME}"
+    torch.save(state, scratch)
+    os.replace(scratch, folder / STATE_NAME)
+
+
+def _resume(
+    folder: Path, settings: Settings, trained: list, optimizer: Any, schedule: Any, average: Any
+) -> int:
+    """The step to go on from."""
+    if not (folder / STATE_NAME).exists():
+        return 0
+    state = torch.load(folder / STATE_NAME, weights_only=True)
+    if state["settings"] != asdict(settings):
+        raise ConfigError(
+            f"the run in {folder} was started with {state['settings']}, got {asdict(settings)}; "
+            "go on with the same settings or choose another folder"
+        )
+    with torch.no_grad():
+        for parameter, value in zip(trained, state["weights"], strict=True):
+            parameter.copy_(value)
+    optimizer.load_state_dict(state["optimizer"])
+    schedule.load_state_dict(state["schedule"])
+    average.load_state_dict(state["average"])
+    return state["step"]
+
+
+def _log(folder: Path, step: int, losses: dict[str, float]) -> None:
+    path = folder / "losses.csv"
+    new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        if new:
+            writer.writerow(["step", *losses])
+        writer.writerow([step, *(f"{value:.6g}" for value in losses.values())])

@@ -1,0 +1,115 @@
+"""Matched samples of the procedural world, and what frozen networks make of them, computed once and kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from .. import encoders
+from ..decoders import build_codec
+from ..modality import Modality
+from ..pipeline import CoDiPipeline
+from .captions import captions
+from .pictures import render_images, render_videos
+from .sounds import render_sounds
+from .world import CARRIED, Facts, World
+
+CAPTIONS_PER_SAMPLE = 3
+CHUNK = 64
+
+
+def render_captions(modality: Modality) -> Callable[[Facts, torch.Generator], list[str]]:
+    """A renderer of captions that speak only of what this modality carries."""
+    return lambda facts, generator: captions(facts, generator, CARRIED[modality])[0]
+
+
+RENDERERS: dict[Modality, Callable[[Facts, torch.Generator], Any]] = {
+    Modality.TEXT: render_captions(Modality.TEXT),
+    Modality.IMAGE: render_images,
+    Modality.VIDEO: render_videos,
+    Modality.AUDIO: render_sounds,
+}
+
+
+def embed(pipeline: CoDiPipeline, media: Any) -> Float[Tensor, "batch width"]:
+    """The prompt embeddings of a batch of media; texts come as a list."""
+    if isinstance(media, list):
+        return pipeline.parts["clip"].encode_text(media)[:, 0].float()
+    return encoders.encode(pipeline.parts, media)[:, 0].float()
+
+
+def null_embeddings(pipeline: CoDiPipeline) -> dict[Modality, Float[Tensor, "width"]]:
+    """Per modality the embedding of an empty prompt."""
+    return {
+        modality: encoders.encode(pipeline.parts, encoders.null_like(pipeline.parts, modality))[0, 0].float()
+        for modality in Modality
+    }
+
+
+Columns = dict[str, Tensor]
+"""Columns of a table of samples, all with as many rows."""
+
+
+@torch.no_grad()
+def make_table(
+    pipeline: CoDiPipeline,
+    latents_of: Iterable[Modality],
+    prompts_of: Iterable[Modality],
+    sayable: Modality,
+    count: int,
+    seed: int,
+    on_rows: Callable[[int], None] | None = None,
+) -> Columns:
+    """Latents (`latent_<modality>`) and prompt embeddings (`prompt_<modality>`) of matched samples.
+
+    Texts come as CAPTIONS_PER_SAMPLE captions that say different things about the same facts; captions that are also
+    latents are `latent_text` (of caption 0). sayable: the modality whose facts captions may speak of.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    rows: dict[str, list[Tensor]] = {}
+    wanted = set(latents_of) | set(prompts_of)
+    for start in range(0, count, CHUNK):
+        facts = World().draw(min(CHUNK, count - start), generator)
+        texts = [render_captions(sayable)(facts, generator) for _ in range(CAPTIONS_PER_SAMPLE)]
+        media = {m: RENDERERS[m](facts, generator) for m in Modality if m in wanted and m is not Modality.TEXT}
+        media[Modality.TEXT] = texts[0]
+        for modality in latents_of:
+            latent = build_codec(modality, pipeline.parts, pipeline.config).encode(media[modality])
+            rows.setdefault(f"latent_{modality}", []).append(latent.half())
+        for modality in prompts_of:
+            embedding = (
+                torch.stack([embed(pipeline, each) for each in texts], dim=1)
+                if modality is Modality.TEXT
+                else embed(pipeline, media[modality])[:, None]
+            )
+            rows.setdefault(f"prompt_{modality}", []).append(embedding.half())
+        if on_rows is not None:
+            on_rows(min(start + CHUNK, count))
+    return {name: torch.cat(chunks) for name, chunks in rows.items()}
+
+
+def kept(path: Path, make: Callable[[], Columns]) -> Columns:
+    """The table in this file; made and written first where it is missing."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_name(f".{path.name}")
+        save_file(make(), scratch)
+        os.replace(scratch, path)
+    return load_file(path)
+
+
+def fingerprint(parts: Mapping[str, Any], names: Iterable[str]) -> str:
+    """A short digest of some parts' weights, so that a table made with older weights is not taken for a new one."""
+    digest = hashlib.sha256()
+    for name in sorted(names):
+        for tensor in parts[name].state_dict().values():
+            digest.update(tensor.float().sum().numpy().tobytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,107 @@
+"""Plays the world's facts as sounds: shape is timbre, colour is pitch, motion is how the sound goes on."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..values import Waveform
+from .world import CLIP_SAMPLES, CLIP_SECONDS, SAMPLE_RATE_HZ, SIZE_RANGE, Colour, Facts, Motion, Shape
+
+PITCHES_HZ: dict[Colour, float] = {
+    Colour.RED: 200.0,
+    Colour.YELLOW: 300.0,
+    Colour.GREEN: 400.0,
+    Colour.CYAN: 500.0,
+    Colour.BLUE: 600.0,
+    Colour.MAGENTA: 800.0,
+}
+"""Multiples of the rate of the mel frames. A vocoder is a convolution over those frames: from a tone that stays as it
+is, it can only make a wave that repeats with them, so it could play no pitch in between, nor let a pitch glide."""
+
+PARTIALS: dict[Shape, dict[int, float]] = {
+    Shape.CIRCLE: {1: 1.0, 2: 0.04},
+    Shape.SQUARE: {1: 1.0, 3: 0.5, 5: 0.35, 7: 0.25},
+    Shape.TRIANGLE: {n: n**-0.7 for n in range(1, 9)},
+    Shape.STAR: {1: 1.0, 4: 0.6, 8: 0.35},
+}
+"""Amplitude of each multiple of the pitch; even the highest stays below half the sample rate: no aliases."""
+
+FADES_DB = {Motion.STILL: 0.0, Motion.LEFT: -18.0, Motion.RIGHT: 18.0, Motion.BOUNCE: 0.0}
+"""How much louder the end of the clip is than its start, evenly in decibels."""
+
+HIT_DECAY_S = 0.16
+HIT_ATTACK_S = 0.004
+HIT_BOOST = 1.4
+FADE_S = 0.02
+RMS_RANGE = (0.11, 0.22)
+"""Loudness of the smallest and of the largest figure."""
+GAIN_JITTER_DB = 1.5
+NOISE = 0.001
+TABLE_SIZE = 4096
+
+
+@lru_cache(maxsize=1)
+def _wavetables() -> Float[Tensor, "shapes entries"]:
+    """One period of each timbre at unit RMS. The last entry repeats the first, for interpolation."""
+    phase = 2 * math.pi * torch.arange(TABLE_SIZE + 1, dtype=torch.float64) / TABLE_SIZE
+    tables = []
+    for partials in PARTIALS.values():
+        # Schroeder's phases keep the peaks of rich timbres low.
+        waves = [a * (n * phase + math.pi * n * n / len(partials)).sin() for n, a in partials.items()]
+        power = sum(a * a / 2 for a in partials.values())
+        tables.append(torch.stack(waves).sum(dim=0) / math.sqrt(power))
+    return torch.stack(tables).float()
+
+
+def _tones(facts: Facts, time_s: Float[Tensor, "samples"]) -> Float[Tensor, "batch samples"]:
+    pitches = torch.tensor([PITCHES_HZ[colour] for colour in Colour], device=time_s.device, dtype=torch.float64)
+    place = (pitches[facts.colour, None] * time_s).frac_().mul_(TABLE_SIZE).float()
+    entry = place.long().clamp_(max=TABLE_SIZE - 1)
+    between = place.sub_(entry)
+    tables = _wavetables().to(time_s.device)
+    entry += (facts.shape * tables.shape[1])[:, None]
+    return torch.lerp(tables.view(-1)[entry], tables.view(-1)[entry.add_(1)], between)
+
+
+def _swell(facts: Facts, time_s: Float[Tensor, "samples"]) -> Float[Tensor, "batch samples"]:
+    """Envelope that falls or rises, with its loudest moment at 1."""
+    fade_db = torch.tensor([FADES_DB[motion] for motion in Motion], device=time_s.device)[facts.motion, None]
+    progress = (time_s / CLIP_SECONDS).where(fade_db < 0, time_s / CLIP_SECONDS - 1)
+    return (fade_db * progress * (math.log(10) / 20)).exp_()
+
+
+def _hits(facts: Facts, time_s: Float[Tensor, "samples"]) -> Float[Tensor, "batch samples"]:
+    """Envelope of sharp attacks with exponential decay, one at each bounce moment, silence before the first."""
+    last = facts.bounce_moments_s.isfinite().sum(dim=1, keepdim=True) - 1
+    since_first_s = time_s - facts.first_bounce_s[:, None]
+    period_s = facts.bounce_period_s[:, None]
+    count = torch.minimum((since_first_s / period_s).floor_(), last)
+    since_hit_s = since_first_s.sub_(count.mul_(period_s)).where(count >= 0, 0.0)
+    return HIT_BOOST * (-since_hit_s / HIT_DECAY_S).exp_() * (since_hit_s / HIT_ATTACK_S).clamp_(max=1)
+
+
+def render_sounds(facts: Facts, generator: torch.Generator) -> Waveform:
+    """One clip per row, mono, as long as the videos; gain and noise vary with the generator.
+
+    Larger figures are louder. Bounces sound at the same moments as they are seen.
+    """
+    device = facts.size.device
+
+    def uniform(low: float, high: float) -> Float[Tensor, "batch"]:
+        return low + (high - low) * torch.rand(len(facts), generator=generator, device=device)
+
+    time_s = torch.arange(CLIP_SAMPLES, device=device) / SAMPLE_RATE_HZ
+    samples = _tones(facts, time_s).mul_(_swell(facts, time_s))
+    bouncing = facts.bounces.nonzero().squeeze(1)
+    samples[bouncing] *= _hits(facts[bouncing], time_s)
+    largeness = (facts.size - SIZE_RANGE[0]) / (SIZE_RANGE[1] - SIZE_RANGE[0])
+    rms = RMS_RANGE[0] * (RMS_RANGE[1] / RMS_RANGE[0]) ** largeness
+    gain = rms * 10 ** (uniform(-GAIN_JITTER_DB, GAIN_JITTER_DB) / 20)
+    fade = (torch.minimum(time_s, CLIP_SECONDS - time_s) / FADE_S).clamp_(max=1)
+    noise = torch.randn(samples.shape, generator=generator, device=device).mul_(NOISE)
+    return Waveform(samples.mul_(gain[:, None]).add_(noise).mul_(fade)[:, None], SAMPLE_RATE_HZ)

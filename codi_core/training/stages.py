@@ -1,0 +1,307 @@
+"""The four training stages of a small CoDi, in the paper's order, each a list of tasks that can be run one by one.
+
+A model folder grows part by part: every task reads the parts it builds on and writes those it trained, so the folder
+can be used (and a stage resumed) at any time.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..config import INDEX_NAME, CoDiConfig
+from ..decoders import build_codec
+from ..decoders.mel import MelFrontend
+from ..errors import choose
+from ..modality import Modality
+from ..parts import DIFFUSER, WEIGHTS_NAME, Parts, attach_tokenizers, build_part, load_part, save_part, write_index
+from ..pipeline import CoDiPipeline
+from ..sampling import make_scheduler
+from .align import ALIGN_STEPS, AlignObjective, AlignStep
+from .autoencode import AudioAutoencoderObjective, AutoencoderObjective, TextAutoencoderObjective, VocoderObjective
+from .bridge import audio_objective, image_objective, video_objective
+from .captions import corpus
+from .diffuse import PROMPTED_BY, DiffusionObjective
+from .loop import Progress, Settings, train
+from .pairs import RENDERERS, Columns, fingerprint, kept, make_table, null_embeddings
+from .tokenizers import train_tokenizers
+from .world import World
+
+CORPUS = 100_000
+SCALE_SAMPLES = 256
+
+
+class Stage(StrEnum):
+    AUTOENCODE = "autoencode"
+    BRIDGE = "bridge"
+    DIFFUSE = "diffuse"
+    ALIGN = "align"
+
+
+class Workshop(Parts):
+    """A model in the making: parts are read from the folder where they exist, and begin with fresh weights else."""
+
+    def _make(self, name: str) -> nn.Module:
+        assert self.folder is not None
+        arguments = self.config.parts[name]
+        if (self.folder / name / WEIGHTS_NAME).exists():
+            return load_part(self.folder, name, arguments, self.dtype, self.device)
+        torch.manual_seed(0)
+        part = build_part(name, arguments).to(self.device)
+        attach_tokenizers(name, part, self.folder / name)
+        return part
+
+    def write(self, *names: str) -> None:
+        """Keep these parts, in the precision that they are trained in."""
+        assert self.folder is not None
+        for name in names:
+            save_part(self.folder, name, self[name], self.config.parts[name], torch.float32)
+
+
+@dataclass(frozen=True)
+class Task:
+    """build: from workshop and settings to the objective. parts: what it trains. finish: what follows."""
+
+    parts: tuple[str, ...]
+    build: Callable[[Workshop, TaskSettings], nn.Module]
+    settings: TaskSettings
+    finish: Callable[[Workshop], None] = lambda workshop: None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSettings(Settings):
+    """rows: samples of the table that the task is trained on, where it uses one."""
+
+    rows: int = 0
+
+
+def prepare(folder: Path, config: CoDiConfig) -> Workshop:
+    """The workshop in this folder; a new one gets the tokenizers of the procedural world's captions."""
+    if not (folder / INDEX_NAME).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            train_tokenizers(corpus(CORPUS, torch.Generator().manual_seed(0)), Path(scratch))
+            places = {"clip": "clip/tokenizer", "bert": "text_autoencoder/encoder_tokenizer"}
+            places["gpt2"] = "text_autoencoder/decoder_tokenizer"
+            for name, place in places.items():
+                (folder / place).parent.mkdir(exist_ok=True)
+                shutil.rmtree(folder / place, ignore_errors=True)
+                (Path(scratch) / name).rename(folder / place)
+        write_index(config, folder)
+    return Workshop(config.with_modalities(folder), folder)
+
+
+def measure_scale(*modalities: Modality) -> Callable[[Workshop], None]:
+    """Set the latent scale of these modalities so that latents have unit variance, and write it to the index."""
+
+    def measure(workshop: Workshop) -> None:
+        assert workshop.folder is not None
+        # Other tasks may have written the index meanwhile.
+        workshop.config = workshop.config.with_modalities(workshop.folder)
+        entries = dict(workshop.config.modalities)
+        generator = torch.Generator().manual_seed(0)
+        facts = World().draw(SCALE_SAMPLES, generator)
+        for modality in modalities:
+            entries[modality] = replace(entries[modality], latent_scale=1.0)
+        workshop.config = replace(workshop.config, modalities=entries)
+        with torch.no_grad():
+            for modality in modalities:
+                codec = build_codec(modality, workshop, workshop.config)
+                latent = codec.encode(RENDERERS[modality](facts, generator))
+                entries[modality] = replace(entries[modality], latent_scale=1 / float(latent.std()))
+        workshop.config = replace(workshop.config, modalities=entries)
+        write_index(workshop.config, workshop.folder)
+
+    return measure
+
+
+def _mel(workshop: Workshop) -> MelFrontend:
+    return MelFrontend(**workshop.config.mel)
+
+
+def _table(
+    workshop: Workshop,
+    latents_of: tuple[Modality, ...],
+    prompts_of: tuple[Modality, ...],
+    sayable: Modality,
+    settings: TaskSettings,
+    seed: int,
+) -> Columns:
+    pipeline = CoDiPipeline(workshop.config, workshop)
+    used = [name for name in workshop if name.startswith(("clip", "clap")) or "autoencoder" in name]
+    named = "-".join([*latents_of, "by", *prompts_of, "saying", sayable, str(settings.rows)])
+    assert workshop.folder is not None
+    path = workshop.folder / "tables" / f"{named}-{fingerprint(workshop, used)}.safetensors"
+    return kept(path, lambda: make_table(pipeline, latents_of, prompts_of, sayable, settings.rows, seed))
+
+
+def _diffusion(modality: Modality) -> Callable[[Workshop, TaskSettings], nn.Module]:
+    def build(workshop: Workshop, settings: TaskSettings) -> nn.Module:
+        text = Modality.TEXT
+        if modality is text:
+            combinations = [((text,), text), *(((text, other), other) for other in PROMPTED_BY[text] if other != text)]
+        else:
+            combinations = [(PROMPTED_BY[modality], modality)]
+        tables = [
+            (prompts, _table(workshop, (modality,), prompts, sayable, settings, seed))
+            for seed, (prompts, sayable) in enumerate(combinations, start=1)
+        ]
+        nulls = null_embeddings(CoDiPipeline(workshop.config, workshop))
+        diffuser: Any = workshop[workshop.config.modalities[modality].diffuser]
+        scheduler = make_scheduler("ddim", workshop.config.noise_schedule)
+        return DiffusionObjective(modality, diffuser, scheduler, tables, nulls)
+
+    return build
+
+
+def _video_diffusion(workshop: Workshop, settings: TaskSettings) -> nn.Module:
+    """The video diffuser grows out of the image diffuser, whose weights it starts with."""
+    image, video = (workshop.config.modalities[m].diffuser for m in (Modality.IMAGE, Modality.VIDEO))
+    assert workshop.folder is not None
+    if not (workshop.folder / video / WEIGHTS_NAME).exists():
+        grown = workshop[video].load_state_dict(workshop[image].state_dict(), strict=False)
+        assert not grown.unexpected_keys
+    return _diffusion(Modality.VIDEO)(workshop, settings)
+
+
+def _alignment(step: AlignStep) -> Callable[[Workshop, TaskSettings], nn.Module]:
+    def build(workshop: Workshop, settings: TaskSettings) -> nn.Module:
+        table = _table(workshop, step.pair, (Modality.TEXT,), step.pair[0], settings, seed=10)
+        nulls = null_embeddings(CoDiPipeline(workshop.config, workshop))
+        diffusers: Mapping[Modality, Any] = {
+            m: workshop[workshop.config.modalities[m].diffuser] for m in step.pair
+        }
+        scheduler = make_scheduler("ddim", workshop.config.noise_schedule)
+        return AlignObjective(step, diffusers, scheduler, table, nulls)
+
+    return build
+
+
+def tasks(config: CoDiConfig) -> dict[Stage, dict[str, Task]]:
+    """Every stage's tasks in order, with the settings that suit codi-mini."""
+    diffuser = {modality: config.modalities[modality].diffuser for modality in Modality}
+
+    def aligned(step: AlignStep) -> Task:
+        parts = tuple(diffuser[modality] for modality in step.trained)
+        settings = TaskSettings(steps=600, batch=32, learning_rate=5e-4, rows=2000)
+        return Task(parts, _alignment(step), settings)
+
+    return {
+        Stage.AUTOENCODE: {
+            "image_autoencoder": Task(
+                ("image_autoencoder",),
+                lambda workshop, _: AutoencoderObjective(_part(workshop, "image_autoencoder")),
+                TaskSettings(steps=2200, batch=16, learning_rate=1.5e-3),
+                measure_scale(Modality.IMAGE, Modality.VIDEO),
+            ),
+            "audio_autoencoder": Task(
+                ("audio_autoencoder",),
+                lambda workshop, _: AudioAutoencoderObjective(_part(workshop, "audio_autoencoder"), _mel(workshop)),
+                TaskSettings(steps=1500, batch=8, learning_rate=1e-3),
+                measure_scale(Modality.AUDIO),
+            ),
+            "vocoder": Task(
+                ("vocoder",),
+                lambda workshop, _: VocoderObjective(_part(workshop, "vocoder"), _mel(workshop)),
+                TaskSettings(steps=1500, batch=8, learning_rate=1e-3),
+            ),
+            "text_autoencoder": Task(
+                ("text_autoencoder",),
+                lambda workshop, _: TextAutoencoderObjective(_part(workshop, "text_autoencoder")),
+                TaskSettings(steps=3000, batch=64, learning_rate=1e-3),
+                measure_scale(Modality.TEXT),
+            ),
+        },
+        Stage.BRIDGE: {
+            "clip": Task(
+                ("clip",),
+                lambda workshop, _: image_objective(_part(workshop, "clip")),
+                TaskSettings(steps=5000, batch=48, learning_rate=1e-3),
+            ),
+            "clip_video": Task(
+                ("clip",),
+                lambda workshop, _: video_objective(_part(workshop, "clip")),
+                TaskSettings(steps=500, batch=16, learning_rate=1e-3),
+            ),
+            "clap": Task(
+                ("clap",),
+                lambda workshop, _: audio_objective(_part(workshop, "clip"), _part(workshop, "clap")),
+                TaskSettings(steps=600, batch=48, learning_rate=1e-3),
+            ),
+        },
+        Stage.DIFFUSE: {
+            diffuser[Modality.IMAGE]: Task(
+                (diffuser[Modality.IMAGE],),
+                _diffusion(Modality.IMAGE),
+                TaskSettings(steps=5000, batch=64, rows=15000),
+            ),
+            diffuser[Modality.AUDIO]: Task(
+                (diffuser[Modality.AUDIO],),
+                _diffusion(Modality.AUDIO),
+                TaskSettings(steps=3000, batch=32, rows=6000),
+            ),
+            diffuser[Modality.TEXT]: Task(
+                (diffuser[Modality.TEXT],),
+                _diffusion(Modality.TEXT),
+                TaskSettings(steps=5000, batch=128, rows=5000),
+            ),
+            diffuser[Modality.VIDEO]: Task(
+                (diffuser[Modality.VIDEO],),
+                _video_diffusion,
+                TaskSettings(steps=1000, batch=12, rows=2000),
+            ),
+        },
+        Stage.ALIGN: {"-".join(step.pair): aligned(step) for step in ALIGN_STEPS},
+    }
+
+
+def _part(workshop: Workshop, name: str) -> Any:
+    """A part to be trained; loaded ones come frozen."""
+    part = workshop[name].train()
+    return part if name.startswith(DIFFUSER) else part.requires_grad_(True)
+
+
+def run_task(
+    workshop: Workshop,
+    task: Task,
+    name: str,
+    settings: TaskSettings,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> None:
+    """Train one task to its end and write its parts."""
+    assert workshop.folder is not None
+    objective = task.build(workshop, settings)
+    train(name, objective, settings, workshop.folder / "runs" / name, on_progress)
+    for part in task.parts:
+        workshop[part].eval().requires_grad_(False)
+    workshop.write(*task.parts)
+    task.finish(workshop)
+
+
+def run_stage(
+    folder: Path,
+    stage: str,
+    config: CoDiConfig,
+    settings: Mapping[str, Mapping[str, Any]],
+    only: str | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> None:
+    """Train a stage's tasks in order. settings: per task what differs from its own; only: one task's name.
+
+    Raises ConfigError for unknown stages and tasks.
+    """
+    workshop = prepare(folder, config)
+    planned = tasks(workshop.config)[choose("stage", stage, Stage)]
+    for name in settings:
+        choose("task", name, planned)
+    names = [choose("task", only, planned)] if only is not None else list(planned)
+    for name in names:
+        run_task(workshop, planned[name], name, replace(planned[name].settings, **settings.get(name, {})), on_progress)

@@ -1,0 +1,82 @@
+"""The training loop: resuming, stopping, and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from comfyui_codi.codi_core.errors import ConfigError
+from comfyui_codi.codi_core.training.loop import STATE_NAME, Progress, Settings, TrainingError, train
+from torch import Tensor, nn
+
+SETTINGS = Settings(steps=12, batch=4, learning_rate=0.05, precision="no", save_every=5)
+
+
+class Line(nn.Module):
+    """Fits y = 3x with noise that is drawn afresh at every step; some of it inside the network."""
+
+    def __init__(self, broken_at: int | None = None):
+        super().__init__()
+        self.slope = nn.Parameter(torch.zeros(1))
+        self.frozen = nn.Parameter(torch.ones(1), requires_grad=False)
+        self.broken_at = broken_at
+        self.calls = 0
+
+    def draw(self, count: int, generator: torch.Generator) -> dict[str, Any]:
+        return {"x": torch.randn(count, generator=generator)}
+
+    def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        self.calls += 1
+        noise = 0.1 * torch.randn(len(batch["x"]))
+        loss = ((self.slope - 3) * batch["x"] + noise).square().mean()
+        return {"loss": loss * float("nan") if self.calls == self.broken_at else loss}
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stop_after", [1, 5, 7, 11])
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: Path, stop_after: int) -> None:
+    def stop(progress: Progress) -> None:
+        if progress.step == stop_after:
+            raise Stopped
+
+    whole, parted = Line(), Line()
+    train("line", whole, SETTINGS, tmp_path / "whole")
+    with pytest.raises(Stopped):
+        train("line", parted, SETTINGS, tmp_path / "parted", stop)
+    resumed = Line()
+    train("line", resumed, SETTINGS, tmp_path / "parted")
+    assert torch.equal(whole.slope, resumed.slope)
+    assert resumed.frozen.item() == 1
+
+
+def test_a_finished_run_gives_its_weights_without_another_step(tmp_path: Path) -> None:
+    first, again = Line(), Line()
+    train("line", first, SETTINGS, tmp_path)
+    train("line", again, SETTINGS, tmp_path)
+    assert again.calls == 0
+    assert torch.equal(first.slope, again.slope)
+
+
+def test_a_loss_that_is_no_number_stops_with_the_step_and_keeps_the_last_state(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="nan at step 7.*state of step 5 is kept"):
+        train("line", Line(broken_at=8), SETTINGS, tmp_path)
+    assert torch.load(tmp_path / STATE_NAME, weights_only=True)["step"] == 5
+
+
+def test_other_settings_are_refused_in_the_same_folder(tmp_path: Path) -> None:
+    train("line", Line(), SETTINGS, tmp_path)
+    with pytest.raises(ConfigError, match="started with .*'batch': 4.*go on with the same"):
+        train("line", Line(), Settings(steps=12, batch=5, precision="no"), tmp_path)
+
+
+def test_every_step_is_reported_and_logged(tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    train("line", Line(), SETTINGS, tmp_path, seen.append)
+    assert [progress.step for progress in seen] == list(range(1, 13))
+    assert (tmp_path / "losses.csv").read_text().splitlines()[0] == "step,loss"
+    assert len((tmp_path / "losses.csv").read_text().splitlines()) == 13

@@ -1,0 +1,159 @@
+"""The objectives of the stages: who learns, who stays frozen, and what counts as a pair."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from comfyui_codi.codi_core.modality import Modality
+from comfyui_codi.codi_core.models.unet import UNet
+from comfyui_codi.codi_core.sampling import NOISE_SCHEDULE, make_scheduler
+from comfyui_codi.codi_core.training.align import ALIGN_STEPS, AlignObjective, AlignStep, weighted_contrast
+from comfyui_codi.codi_core.training.autoencode import spectral_distance
+from comfyui_codi.codi_core.training.bridge import agreeing, contrastive_loss
+from comfyui_codi.codi_core.training.diffuse import DROPPED, DiffusionObjective, mixed_prompts
+from comfyui_codi.codi_core.training.losses import diffusion_target
+from comfyui_codi.codi_core.training.world import NONE, Fact
+from hypothesis import given
+from hypothesis import strategies as st
+
+WIDTH = 16
+SHAPES = {Modality.IMAGE: (4, 8, 8), Modality.VIDEO: (4, 2, 8, 8), Modality.AUDIO: (4, 8, 4), Modality.TEXT: (6,)}
+
+
+def diffuser(modality: Modality) -> UNet:
+    torch.manual_seed(0)
+    return UNet(
+        latent_channels=SHAPES[modality][0],
+        width=64,
+        multipliers=[1, 1],
+        units=[1, 1],
+        transformer_levels=[False, True],
+        connector_levels=[False, True],
+        context_width=WIDTH,
+        heads=2,
+        slots=2 if modality is Modality.TEXT else None,
+        temporal="channels" if modality is Modality.VIDEO else None,
+        environment={"width": WIDTH, "multipliers": [1]},
+    )
+
+
+def table(*modalities: Modality, rows: int = 6) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    latents = {f"latent_{m}": torch.randn(rows, *SHAPES[m], generator=generator).half() for m in modalities}
+    prompts = {f"prompt_{m}": torch.randn(rows, 2, WIDTH, generator=generator).half() for m in Modality}
+    return latents | prompts
+
+
+NULLS = {modality: torch.zeros(WIDTH) for modality in Modality}
+
+
+def moved_by(objective: Any) -> set[str]:
+    """Names of the parameters that a few steps of the objective change."""
+    before = {name: parameter.detach().clone() for name, parameter in objective.named_parameters()}
+    optimizer = torch.optim.SGD([p for p in objective.parameters() if p.requires_grad], lr=0.1)
+    for step in range(3):
+        loss = objective(objective.draw(4, torch.Generator().manual_seed(step)))["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return {name for name, parameter in objective.named_parameters() if not torch.equal(parameter, before[name])}
+
+
+@pytest.mark.parametrize("step", ALIGN_STEPS, ids=lambda step: "-".join(step.pair))
+def test_alignment_moves_only_environment_encoder_and_connectors_of_the_trained(step: AlignStep) -> None:
+    diffusers = {modality: diffuser(modality) for modality in step.pair}
+    objective = AlignObjective(step, diffusers, make_scheduler("ddim"), table(*step.pair), NULLS)
+    moved = moved_by(objective)
+    for modality in step.trained:
+        assert any(name.startswith(f"diffusers.{modality}.environment_encoder") for name in moved)
+        assert any(name.startswith(f"diffusers.{modality}.") and ".connector." in name for name in moved)
+    allowed = tuple(f"diffusers.{modality}." for modality in step.trained)
+    assert all(name.startswith(allowed) for name in moved)
+    assert all("environment_encoder" in name or ".connector." in name for name in moved)
+
+
+def test_every_modality_is_aligned_and_only_neighbouring_pairs_are_used() -> None:
+    aligned: set[Modality] = set()
+    for step in ALIGN_STEPS:
+        assert set(step.pair) - set(step.trained) <= aligned
+        aligned |= set(step.trained)
+    assert aligned == set(Modality)
+
+
+def test_diffusion_training_leaves_environment_encoder_and_connectors_alone() -> None:
+    network = diffuser(Modality.IMAGE)
+    columns = [((Modality.TEXT, Modality.IMAGE), table(Modality.IMAGE))]
+    moved = moved_by(DiffusionObjective(Modality.IMAGE, network, make_scheduler("ddim"), columns, NULLS))
+    assert any(name.startswith("diffuser.stem") for name in moved)
+    assert not any("environment_encoder" in name or ".connector." in name for name in moved)
+
+
+@given(st.integers(1, 4), st.integers(0, 2**31))
+def test_mixed_prompts_are_convex_combinations(kinds: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    prompts = torch.eye(kinds).expand(64, kinds, kinds)
+    mixed = mixed_prompts(prompts, torch.full((kinds, kinds), 1 / kinds), generator)
+    assert mixed.shape == (64, 1, kinds)
+    assert torch.allclose(mixed.sum(dim=-1), torch.ones(64, 1), atol=1e-5)
+    assert (mixed >= 0).all()
+
+
+def test_some_prompts_are_dropped_for_guidance() -> None:
+    prompts = torch.ones(4000, 2, 3)
+    mixed = mixed_prompts(prompts, torch.zeros(2, 3), torch.Generator().manual_seed(0))
+    assert abs((mixed == 0).all(dim=-1).float().mean() - DROPPED) < 0.02
+
+
+def test_captions_that_omit_facts_fit_every_sample_that_agrees_on_the_rest() -> None:
+    facts = {fact: torch.full((2,), NONE) for fact in Fact} | {
+        Fact.SHAPE: torch.tensor([0, 0]),
+        Fact.COLOUR: torch.tensor([1, 2]),
+    }
+    stated = {fact: torch.zeros(2, dtype=torch.bool) for fact in Fact}
+    stated[Fact.SHAPE] = torch.tensor([True, True])
+    stated[Fact.COLOUR] = torch.tensor([False, True])
+    assert agreeing(facts, stated, facts).tolist() == [[True, True], [False, True]]
+
+
+def test_contrast_is_least_where_partners_point_the_same_way() -> None:
+    rows = torch.eye(5)
+    fits, scale = torch.eye(5, dtype=torch.bool), torch.tensor(3.0)
+    aligned = contrastive_loss(rows, rows, fits, scale)
+    assert aligned < contrastive_loss(rows, rows.roll(1, 0), fits, scale)
+    assert aligned < 0.3
+
+
+def test_both_directions_of_the_contrast_count() -> None:
+    first = torch.nn.functional.normalize(torch.randn(6, 4, generator=torch.Generator().manual_seed(0)), dim=1)
+    second = first.roll(2, 0)
+    weights = torch.ones(6)
+    assert torch.isclose(weighted_contrast(first, second, weights), weighted_contrast(second, first, weights))
+
+
+def test_rows_without_signal_do_not_count_in_the_contrast() -> None:
+    rows = torch.eye(4)
+    wrong = rows.clone()
+    wrong[3] = rows[0]
+    assert weighted_contrast(rows, wrong, torch.tensor([1.0, 1, 1, 0])) < weighted_contrast(rows, wrong, torch.ones(4))
+
+
+def test_velocity_schedules_are_trained_on_velocity() -> None:
+    clean, noise = torch.randn(2, 3), torch.randn(2, 3)
+    timestep = torch.tensor([0, 999])
+    assert diffusion_target(make_scheduler("ddim"), clean, noise, timestep) is noise
+    velocity = make_scheduler("ddim", NOISE_SCHEDULE | {"prediction_type": "v_prediction"})
+    target = diffusion_target(velocity, clean, noise, timestep)
+    assert torch.allclose(target[0], noise[0], atol=0.1)
+    assert torch.allclose(target[1], -clean[1], atol=0.4)
+
+
+def test_spectral_distance_hears_pitch_but_not_phase() -> None:
+    time = torch.arange(4096) / 16000
+    tone = torch.sin(2 * torch.pi * 440 * time)[None]
+    shifted = torch.sin(2 * torch.pi * 440 * time + 1.0)[None]
+    higher = torch.sin(2 * torch.pi * 660 * time)[None]
+    noise = 1e-3 * torch.randn(1, 4096, generator=torch.Generator().manual_seed(0))
+    assert spectral_distance(shifted + noise, tone + noise, 512) < 0.2
+    assert spectral_distance(higher + noise, tone + noise, 512) > 1.0
