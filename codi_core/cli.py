@@ -1,0 +1,123 @@
+"""The command line: parse and call. What takes long to import is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from .errors import CoDiError, choose
+from .modality import Modality
+
+app = typer.Typer(help="Any-to-any generation with CoDi.", no_args_is_help=True, pretty_exceptions_enable=False)
+
+Texts = list[str] | None
+Files = Annotated[list[Path] | None, typer.Option(metavar="FILE", help="A file as prompt. May be repeated.")]
+OutputDir = Annotated[Path, typer.Option(help="Folder for the results. What lies there is never overwritten.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a list.")]
+OUTPUT_DIR = Path("output")
+
+
+class InOrder(TyperCommand):
+    """A command that also learns in which order its options came: `ctx.meta["order"]`, a name for each use."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        *_, given = self.make_parser(ctx).parse_args(list(args))
+        ctx.meta["order"] = [parameter.name for parameter in given]
+        return super().parse_args(ctx, args)
+
+
+@app.command()
+def run(
+    graph: Annotated[Path, typer.Argument(help="A workflow as ComfyUI saves it, in UI or API format.")],
+    settings: Annotated[
+        Texts, typer.Option("--set", metavar="NODE.INPUT=VALUE", help="Change an input. NODE: id, title or class.")
+    ] = None,
+    files: Annotated[
+        Texts, typer.Option("--input", metavar="NAME=FILE", help="Load another file. NAME: node or file named there.")
+    ] = None,
+    output_dir: OutputDir = OUTPUT_DIR,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of every node that has one.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a saved workflow without ComfyUI and list the files that it wrote."""
+    from ..nodes import NODES
+    from .headless.command import run_command
+
+    run_command(
+        graph,
+        {node.GET_SCHEMA().node_id: node for node in NODES},
+        output_dir=output_dir,
+        settings=settings or (),
+        files=files or (),
+        seed=seed,
+        as_json=as_json,
+    )
+
+
+@app.command(cls=InOrder)
+def generate(
+    ctx: typer.Context,
+    to: Annotated[
+        list[str], typer.Option(metavar="KINDS", help="What to make, with commas: text, image, video, audio.")
+    ],
+    text: Annotated[Texts, typer.Option(help="A prompt in words. May be repeated, as the following ones.")] = None,
+    image: Files = None,
+    audio: Files = None,
+    video: Files = None,
+    weight: Annotated[
+        list[float] | None,
+        typer.Option(help="Weight of a prompt; once for each, in the order of the prompts. Only ratios count."),
+    ] = None,
+    negative: Annotated[str | None, typer.Option(help="What to stay away from, in words.")] = None,
+    model: Annotated[str, typer.Option(metavar="NAME|DIR", help="A bundled model or a folder.")] = "codi-mini",
+    steps: Annotated[int, typer.Option(help="Denoising steps. More are slower and usually cleaner.")] = 25,
+    guidance: Annotated[
+        float | None, typer.Option(help="How strongly prompts are followed. 1: no guidance. [default: the model's]")
+    ] = None,
+    scheduler: Annotated[
+        str, typer.Option(help="How a step is taken: ddim, dpmpp_2m, unipc, euler or euler_ancestral.")
+    ] = "ddim",
+    alignment: Annotated[
+        str, typer.Option(help="paper: outputs see one another. released: each sees itself, as in the published code.")
+    ] = "paper",
+    seed: Annotated[int, typer.Option(min=0, help="Start of the noise. The same one gives the same files.")] = 0,
+    count: Annotated[int, typer.Option(min=1, help="How many to make of each.")] = 1,
+    output_dir: OutputDir = OUTPUT_DIR,
+    as_json: AsJson = False,
+) -> None:
+    """Make any set of outputs from any set of prompts and list the files written."""
+    from .generate import generate_command
+
+    given = {
+        Modality.TEXT: iter(text or ()),
+        Modality.IMAGE: iter(image or ()),
+        Modality.AUDIO: iter(audio or ()),
+        Modality.VIDEO: iter(video or ()),
+    }
+    generate_command(
+        [(Modality(name), next(given[name])) for name in ctx.meta["order"] if name in given],
+        [choose("modality", name.strip(), Modality) for name in ",".join(to).split(",")],
+        model=model,
+        weights=weight,
+        negative=negative,
+        count=count,
+        output_dir=output_dir,
+        as_json=as_json,
+        steps=steps,
+        guidance=guidance,
+        scheduler=scheduler,
+        alignment=alignment,
+        seed=seed,
+    )
+
+
+def main() -> None:
+    """The console script. Errors that the user can mend end it with their message and exit code 1."""
+    try:
+        app()
+    except CoDiError as error:
+        sys.exit(f"codi: {error}")

@@ -1,0 +1,1 @@
+"""Running saved workflows where ComfyUI is not installed."""
