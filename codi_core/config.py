@@ -76,7 +76,7 @@ class CoDiConfig:
                 mel=index["mel"],
                 noise_schedule=index["noise_schedule"],
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"{folder / INDEX_NAME} does not describe a CoDi model ({error!r}); convert or download it anew"
             ) from error
@@ -234,12 +234,8 @@ def mini() -> CoDiConfig:
         noise_schedule=noise_schedule,
         modalities={
             Modality.TEXT: ModalityConfig(diffuser="diffuser_text", latent_scale=1.0, guidance=3.0),
-            Modality.IMAGE: ModalityConfig(
-                diffuser="diffuser_image", latent_scale=1.0, size=vision, guidance=3.0
-            ),
-            Modality.VIDEO: ModalityConfig(
-                diffuser="diffuser_video", latent_scale=1.0, size=vision, guidance=3.0
-            ),
+            Modality.IMAGE: ModalityConfig(diffuser="diffuser_image", latent_scale=1.0, size=vision, guidance=3.0),
+            Modality.VIDEO: ModalityConfig(diffuser="diffuser_video", latent_scale=1.0, size=vision, guidance=3.0),
             Modality.AUDIO: ModalityConfig(
                 diffuser="diffuser_audio", latent_scale=1.0, size=OutputSize(seconds=2.56), guidance=3.0
             ),
@@ -314,6 +310,8 @@ def mini() -> CoDiConfig:
             "audio_autoencoder": _autoencoder(1, 8, [16, 32, 64, 96], sample_size=64, **autoencoder),
             "vocoder": _vocoder(
                 upsample_initial_channel=128,
+                upsample_rates=[8, 5, 4],
+                upsample_kernel_sizes=[16, 11, 8],
                 resblock_kernel_sizes=[3, 7],
                 resblock_dilation_sizes=[[1, 3], [1, 3]],
             ),

@@ -230,4 +230,6 @@ def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # damaged files raise nearly anything
-        raise CheckpointError(f"cannot read the tokenizer in {folder}: {error}; fetch the model again") from error
+        raise CheckpointError(
+            f"wanted a tokenizer in {folder}, got {type(error).__name__}; fetch the model again"
+        ) from error

@@ -24,6 +24,8 @@ CHROMA_WEIGHT = 8.0
 TEXT_KL_WEIGHT = 0.02
 TOKEN_DROPOUT = 0.3
 WAVE_WEIGHT = 20.0
+QUIETEST_MAGNITUDE = 0.05
+"""Of a short-time spectrum; what lies below is noise, of which there is so much that it would outweigh the tones."""
 PIECE_FRAMES = 96
 SEGMENT_FRAMES = 48
 RESOLUTIONS = (256, 512, 1024)
@@ -114,10 +116,18 @@ class VocoderObjective(nn.Module):
         made = self.vocoder(batch["log_mel"])[:, : batch["samples"].shape[1]].float()
         wanted = batch["samples"]
         distances = [spectral_distance(made, wanted, window) for window in RESOLUTIONS]
-        mel = functional.l1_loss(self.mel.log_mel(made), self.mel.log_mel(wanted))
         wave = functional.l1_loss(made, wanted)
-        loss = WAVE_WEIGHT * wave + torch.stack(distances).mean() + mel
-        return {"loss": loss, "wave": wave, "mel": mel}
+        spectral = torch.stack(distances).mean()
+        return {"loss": WAVE_WEIGHT * wave + spectral, "wave": wave, "spectral": spectral}
+
+
+def start_vocoder(vocoder: SpeechT5HifiGan) -> SpeechT5HifiGan:
+    """Fresh weights of torch's own scale. transformers draws them so small that, without weight normalisation, hardly
+    anything of the spectrogram reaches the end."""
+    for module in vocoder.modules():
+        if isinstance(module, (nn.Conv1d, nn.ConvTranspose1d)):
+            module.reset_parameters()
+    return vocoder
 
 
 def spectral_distance(
@@ -128,7 +138,7 @@ def spectral_distance(
     magnitudes = [
         torch.stft(sound, window_samples, window_samples // 4, window=window, return_complex=True)
         .abs()
-        .clamp(min=1e-5)
+        .clamp(min=QUIETEST_MAGNITUDE)
         for sound in (made, wanted)
     ]
     convergence = (magnitudes[0] - magnitudes[1]).norm() / magnitudes[1].norm()

@@ -93,7 +93,7 @@ def make_table(
             rows.setdefault(f"prompt_{modality}", []).append(embedding.half())
         if on_rows is not None:
             on_rows(min(start + CHUNK, count))
-    return {name: torch.cat(chunks) for name, chunks in rows.items()}
+    return {name: torch.cat(chunks).contiguous() for name, chunks in rows.items()}
 
 
 def kept(path: Path, make: Callable[[], Columns]) -> Columns:

@@ -26,7 +26,13 @@ from ..parts import DIFFUSER, WEIGHTS_NAME, Parts, attach_tokenizers, build_part
 from ..pipeline import CoDiPipeline
 from ..sampling import make_scheduler
 from .align import ALIGN_STEPS, AlignObjective, AlignStep
-from .autoencode import AudioAutoencoderObjective, AutoencoderObjective, TextAutoencoderObjective, VocoderObjective
+from .autoencode import (
+    AudioAutoencoderObjective,
+    AutoencoderObjective,
+    TextAutoencoderObjective,
+    VocoderObjective,
+    start_vocoder,
+)
 from .bridge import audio_objective, image_objective, video_objective
 from .captions import corpus
 from .diffuse import PROMPTED_BY, DiffusionObjective
@@ -123,6 +129,14 @@ def measure_scale(*modalities: Modality) -> Callable[[Workshop], None]:
     return measure
 
 
+def _vocoding(workshop: Workshop, settings: TaskSettings) -> nn.Module:
+    assert workshop.folder is not None
+    vocoder = _part(workshop, "vocoder")
+    if not (workshop.folder / "vocoder" / WEIGHTS_NAME).exists():
+        start_vocoder(vocoder)
+    return VocoderObjective(vocoder, _mel(workshop))
+
+
 def _mel(workshop: Workshop) -> MelFrontend:
     return MelFrontend(**workshop.config.mel)
 
@@ -191,7 +205,7 @@ def tasks(config: CoDiConfig) -> dict[Stage, dict[str, Task]]:
 
     def aligned(step: AlignStep) -> Task:
         parts = tuple(diffuser[modality] for modality in step.trained)
-        settings = TaskSettings(steps=600, batch=32, learning_rate=5e-4, rows=2000)
+        settings = TaskSettings(steps=200, batch=16, learning_rate=5e-4, rows=800)
         return Task(parts, _alignment(step), settings)
 
     return {
@@ -210,8 +224,8 @@ def tasks(config: CoDiConfig) -> dict[Stage, dict[str, Task]]:
             ),
             "vocoder": Task(
                 ("vocoder",),
-                lambda workshop, _: VocoderObjective(_part(workshop, "vocoder"), _mel(workshop)),
-                TaskSettings(steps=1500, batch=8, learning_rate=1e-3),
+                _vocoding,
+                TaskSettings(steps=2500, batch=8, learning_rate=2e-3),
             ),
             "text_autoencoder": Task(
                 ("text_autoencoder",),
@@ -229,7 +243,7 @@ def tasks(config: CoDiConfig) -> dict[Stage, dict[str, Task]]:
             "clip_video": Task(
                 ("clip",),
                 lambda workshop, _: video_objective(_part(workshop, "clip")),
-                TaskSettings(steps=500, batch=16, learning_rate=1e-3),
+                TaskSettings(steps=400, batch=12, learning_rate=1e-3),
             ),
             "clap": Task(
                 ("clap",),
@@ -241,22 +255,22 @@ def tasks(config: CoDiConfig) -> dict[Stage, dict[str, Task]]:
             diffuser[Modality.IMAGE]: Task(
                 (diffuser[Modality.IMAGE],),
                 _diffusion(Modality.IMAGE),
-                TaskSettings(steps=5000, batch=64, rows=15000),
+                TaskSettings(steps=4000, batch=64, rows=6000),
             ),
             diffuser[Modality.AUDIO]: Task(
                 (diffuser[Modality.AUDIO],),
                 _diffusion(Modality.AUDIO),
-                TaskSettings(steps=3000, batch=32, rows=6000),
+                TaskSettings(steps=2000, batch=32, rows=4000),
             ),
             diffuser[Modality.TEXT]: Task(
                 (diffuser[Modality.TEXT],),
                 _diffusion(Modality.TEXT),
-                TaskSettings(steps=5000, batch=128, rows=5000),
+                TaskSettings(steps=3000, batch=128, rows=2000),
             ),
             diffuser[Modality.VIDEO]: Task(
                 (diffuser[Modality.VIDEO],),
                 _video_diffusion,
-                TaskSettings(steps=1000, batch=12, rows=2000),
+                TaskSettings(steps=500, batch=12, rows=800),
             ),
         },
         Stage.ALIGN: {"-".join(step.pair): aligned(step) for step in ALIGN_STEPS},

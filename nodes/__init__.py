@@ -1,0 +1,28 @@
+"""The ComfyUI nodes: each one is a schema and a few lines that call `codi_core`. One file per stage."""
+
+from __future__ import annotations
+
+from .decode import DecodeAudio, DecodeImage, DecodeText, DecodeVideo
+from .encode import EncodeModality
+from .host import ComfyExtension, io
+from .load import LoadCoDi
+from .mix import InterpolateConditions
+from .sample import JointSampler
+
+NODES: list[type[io.ComfyNode]] = [
+    LoadCoDi,
+    EncodeModality,
+    InterpolateConditions,
+    JointSampler,
+    DecodeImage,
+    DecodeVideo,
+    DecodeAudio,
+    DecodeText,
+]
+
+
+class CoDiExtension(ComfyExtension):
+    """What ComfyUI asks for the list of nodes."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return NODES

@@ -1,0 +1,148 @@
+"""The only contact with ComfyUI's modules: every node takes the host's names from here.
+
+Where ComfyUI is absent (`codi run`, tests) the stand-in of `codi_core.headless.host` gives the same names.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from ..codi_core.parts import Parts, load_part
+from ..codi_core.pipeline import CoDiPipeline
+
+if TYPE_CHECKING or find_spec("comfy_api") is None:
+    from ..codi_core.headless.host import (
+        ComfyExtension,
+        InputImpl,
+        ProgressBar,
+        Types,
+        default_dtype,
+        device,
+        io,
+        model_folders,
+        temp_folder,
+        throw_if_interrupted,
+        ui,
+    )
+
+    def share_memory(parts: Parts) -> Parts:
+        """Nothing to share with: parts stay on the device."""
+        return parts
+
+    def begin_stage(model: CoDiPipeline) -> CoDiPipeline:
+        """The model, for one stage of the work."""
+        return model
+
+else:
+    from pathlib import Path
+
+    import folder_paths
+    import torch
+    from comfy import model_management
+    from comfy.model_patcher import ModelPatcher
+    from comfy.utils import ProgressBar
+    from comfy_api.latest import ComfyExtension, InputImpl, Types, io, ui
+
+    folder_paths.add_model_folder_path("codi", str(Path(folder_paths.models_dir) / "codi"))
+    # A newly registered folder lists every file, read-me files too, until its endings are set.
+    folder_paths.folder_names_and_paths["codi"] = (
+        folder_paths.get_folder_paths("codi"),
+        {".safetensors", ".sft"},
+    )
+
+    def model_folders() -> list[Path]:
+        """Where models for this pack may lie, the user's own folders first."""
+        return [Path(folder) for folder in folder_paths.get_folder_paths("codi")]
+
+    def temp_folder() -> Path:
+        """Where previews go; the host empties it at every start."""
+        folder = Path(folder_paths.get_temp_directory())
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def device() -> torch.device:
+        return model_management.get_torch_device()
+
+    def default_dtype() -> torch.dtype:
+        """The fastest precision that the host trusts this device with."""
+        if model_management.should_use_fp16(device()):
+            return torch.float16
+        return torch.bfloat16 if model_management.should_use_bf16(device()) else torch.float32
+
+    def throw_if_interrupted() -> None:
+        """Raises the host's own exception if the user has pressed Cancel."""
+        model_management.throw_exception_if_processing_interrupted()
+
+    class _SharingParts(Parts):
+        """Parts that share the device's memory with the host's other models.
+
+        A part rests where the host keeps idle models. Looked up, it moves to the device together with all
+        others looked up in this stage, so that none of these makes room for another.
+        """
+
+        def __init__(self, parts: Parts) -> None:
+            super().__init__(parts.config, parts.folder, parts.dtype, parts.device)
+            self.patchers: dict[str, ModelPatcher] = {}
+            self.in_use: dict[str, ModelPatcher] = {}
+
+        def _make(self, name: str) -> torch.nn.Module:
+            idle_device = model_management.unet_offload_device()
+            part = load_part(self.folder, name, self.config.parts[name], self.dtype, idle_device)
+            # Wrapped, since the host sets attributes that parts have as read-only properties.
+            self.patchers[name] = ModelPatcher(torch.nn.ModuleDict({name: part}), self.device, idle_device)
+            return part
+
+        def __getitem__(self, name: str) -> torch.nn.Module:
+            part = super().__getitem__(name)
+            if name not in self.in_use:
+                self.in_use[name] = self.patchers[name]
+                # In full, since plain layers that stay behind would not be fetched when they run.
+                model_management.load_models_gpu(list(self.in_use.values()), force_full_load=True)
+            return part
+
+    def share_memory(parts: Parts) -> Parts:
+        """The same parts, moved to the device and away from it as the host sees fit."""
+        return _SharingParts(parts)
+
+    def begin_stage(model: CoDiPipeline) -> CoDiPipeline:
+        """The model, for one stage of the work: parts that earlier stages used may now make room."""
+        model.parts.in_use.clear()
+        return model
+
+
+CATEGORY = "CoDi"
+CoDiModel = io.Custom("CODI_MODEL")
+CoDiCondition = io.Custom("CODI_CONDITION")
+CoDiLatents = io.Custom("CODI_LATENTS")
+
+# Older hosts know fewer schema fields and raise TypeError for the others.
+_SCHEMA_FIELDS = {field.name for field in dataclasses.fields(io.Schema)}
+
+
+def schema(**fields: Any) -> io.Schema:
+    """A node's schema in our category, with as much of it as this version of the host knows."""
+    known = {name: value for name, value in fields.items() if name in _SCHEMA_FIELDS}
+    return io.Schema(category=CATEGORY, **known)
+
+
+__all__ = [
+    "CoDiCondition",
+    "CoDiLatents",
+    "CoDiModel",
+    "ComfyExtension",
+    "InputImpl",
+    "ProgressBar",
+    "Types",
+    "begin_stage",
+    "default_dtype",
+    "device",
+    "io",
+    "model_folders",
+    "schema",
+    "share_memory",
+    "temp_folder",
+    "throw_if_interrupted",
+    "ui",
+]

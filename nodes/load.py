@@ -1,0 +1,68 @@
+"""Choosing a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from ..codi_core.models.joint import Alignment
+from ..codi_core.pipeline import BUNDLED, CoDiPipeline
+from .host import CoDiModel, default_dtype, device, io, model_folders, schema, share_memory
+
+DTYPES = {"auto": None, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def local_models() -> dict[str, Path]:
+    """Every folder of models/codi that holds a model, by the name shown to the user.
+
+    Where two have one name, that of the host's first folder counts.
+    """
+    return {
+        index.parent.name: index.parent
+        for folder in reversed(model_folders())
+        for index in sorted(folder.glob("*/model_index.json"))
+    }
+
+
+class LoadCoDi(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="LoadCoDi",
+            display_name="Load CoDi",
+            description="Chooses a CoDi model. Only the parts that the graph uses are loaded.",
+            inputs=[
+                io.Combo.Input(
+                    "checkpoint",
+                    options=list(dict.fromkeys([*BUNDLED, *local_models()])),
+                    default=next(iter(BUNDLED)),
+                    tooltip="codi-mini comes with this pack. Put other models into folders of models/codi.",
+                ),
+                io.Combo.Input(
+                    "dtype",
+                    options=list(DTYPES),
+                    default="auto",
+                    tooltip="Number format of the weights. auto takes the fastest one for your device.",
+                ),
+                io.Combo.Input(
+                    "alignment",
+                    options=list(map(str, Alignment)),
+                    default=str(Alignment.PAPER),
+                    tooltip="How outputs made together influence one another. paper: each output sees the "
+                    "others. released: each sees only itself, as in the published code.",
+                ),
+            ],
+            outputs=[CoDiModel.Output("model", tooltip="The model, for the nodes of this pack.")],
+        )
+
+    @classmethod
+    def execute(cls, checkpoint: str, dtype: str, alignment: str) -> io.NodeOutput:
+        pipeline = CoDiPipeline.from_pretrained(
+            local_models().get(checkpoint, checkpoint),
+            dtype=DTYPES[dtype] or default_dtype(),
+            device=device(),
+            alignment=alignment,
+        )
+        pipeline.parts = share_memory(pipeline.parts)
+        return io.NodeOutput(pipeline)

@@ -1,0 +1,171 @@
+"""Making several modalities at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..codi_core.modality import Modality
+from ..codi_core.pipeline import CoDiPipeline
+from ..codi_core.sampling import SchedulerName, StepReport
+from ..codi_core.values import Condition, OutputSize
+from .host import (
+    CoDiCondition,
+    CoDiLatents,
+    CoDiModel,
+    ProgressBar,
+    begin_stage,
+    io,
+    schema,
+    throw_if_interrupted,
+)
+
+MADE_BY_DEFAULT = (Modality.VIDEO, Modality.AUDIO)
+UNSET = -1.0
+"""Guidance that is left to the next in line: own of the modality, common, the model's."""
+
+
+def _guidance_name(modality: Modality) -> str:
+    return f"{modality}_guidance"
+
+
+def _choice_inputs() -> list[io.Boolean.Input]:
+    """One switch per modality, named like it."""
+    return [
+        io.Boolean.Input(
+            str(modality),
+            default=modality in MADE_BY_DEFAULT,
+            tooltip=f"Make {modality}, together with everything else that is switched on.",
+        )
+        for modality in Modality
+    ]
+
+
+def _size_inputs() -> list[io.Int.Input | io.Float.Input]:
+    """Fields of OutputSize; 0 stands for the model's own default."""
+    pixels = {"default": 0, "min": 0, "max": 2048, "step": 8, "optional": True}
+    return [
+        io.Int.Input("width", tooltip="Width of image and video in pixels. 0: as the model was trained.", **pixels),
+        io.Int.Input("height", tooltip="Height of image and video in pixels. 0: as the model was trained.", **pixels),
+        io.Int.Input(
+            "frames",
+            default=0,
+            min=0,
+            max=256,
+            optional=True,
+            tooltip="Length of the video in frames. 0: as the model was trained.",
+        ),
+        io.Float.Input(
+            "seconds",
+            default=0.0,
+            min=0.0,
+            max=60.0,
+            step=0.01,
+            optional=True,
+            tooltip="Length of the sound in seconds. 0: as the model was trained.",
+        ),
+    ]
+
+
+def _guidance_inputs() -> list[io.Float.Input]:
+    """One override of the common guidance per modality; newer frontends fold these away."""
+    return [
+        io.Float.Input(
+            _guidance_name(modality),
+            default=UNSET,
+            min=UNSET,
+            max=30.0,
+            step=0.5,
+            optional=True,
+            extra_dict={"advanced": True},
+            tooltip=f"Guidance of {modality} alone, as a factor. -1: the common guidance.",
+        )
+        for modality in Modality
+    ]
+
+
+class JointSampler(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="JointSampler",
+            display_name="Joint Sampler",
+            description="Makes any set of modalities in one run, each aware of the others.",
+            inputs=[
+                CoDiModel.Input("model", tooltip="The model from Load CoDi."),
+                CoDiCondition.Input("condition", tooltip="What to make, from Encode Modality or a mixture."),
+                *_choice_inputs(),
+                io.Int.Input(
+                    "steps",
+                    default=25,
+                    min=1,
+                    max=500,
+                    tooltip="Number of denoising steps. More are slower and usually cleaner.",
+                ),
+                io.Float.Input(
+                    "guidance",
+                    default=UNSET,
+                    min=UNSET,
+                    max=30.0,
+                    step=0.5,
+                    tooltip="How strongly the condition is followed, as a factor. 1: no guidance. -1: what "
+                    "suits this model, for each modality.",
+                ),
+                io.Combo.Input(
+                    "scheduler",
+                    options=list(map(str, SchedulerName)),
+                    default=str(SchedulerName.DDIM),
+                    tooltip="How each step is taken. euler_ancestral adds fresh noise, the others do not.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=2**64 - 1,
+                    control_after_generate=True,
+                    tooltip="Start of the noise. Each modality has its own noise, so switching one on or off "
+                    "leaves the noise of the others as it was.",
+                ),
+                *_size_inputs(),
+                *_guidance_inputs(),
+            ],
+            outputs=[CoDiLatents.Output("latents", tooltip="The result, for the Decode nodes.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: CoDiPipeline,
+        condition: Condition,
+        steps: int,
+        guidance: float,
+        scheduler: str,
+        seed: int,
+        width: int = 0,
+        height: int = 0,
+        frames: int = 0,
+        seconds: float = 0.0,
+        **per_modality: Any,
+    ) -> io.NodeOutput:
+        progress = ProgressBar(steps)
+
+        def on_step(report: StepReport) -> None:
+            throw_if_interrupted()
+            progress.update_absolute(report.step, report.steps)
+
+        def scale(modality: Modality) -> float:
+            own = per_modality.get(_guidance_name(modality), UNSET)
+            in_line = (own, guidance, model.config.modalities[modality].guidance)
+            return next(scale for scale in in_line if scale >= 0)
+
+        chosen = [modality for modality in Modality if per_modality[modality]]
+        latents = begin_stage(model).sample(
+            condition,
+            to=chosen,
+            size=OutputSize(width=width or None, height=height or None, frames=frames or None, seconds=seconds or None),
+            steps=steps,
+            guidance={modality: scale(modality) for modality in chosen},
+            scheduler=scheduler,
+            seed=seed,
+            on_step=on_step,
+        )
+        return io.NodeOutput(latents)

@@ -1,0 +1,164 @@
+"""The pack inside a real ComfyUI: what the server learns of it, and whole runs through /prompt."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+import pytest
+from safetensors.torch import load_file
+from torch.testing import assert_close
+
+from comfyui_codi.codi_core import media
+from comfyui_codi.codi_core.headless.runner import run_graph
+from comfyui_codi.codi_core.modality import Modality
+from comfyui_codi.codi_core.values import Latents
+from comfyui_codi.nodes import NODES
+from comfyui_codi.nodes.host import CoDiLatents, io
+
+pytestmark = pytest.mark.comfyui
+
+WORKFLOWS = Path(__file__).parent.parent.parent / "workflows"
+NAMES = ("any_to_all", "image_audio_to_video", "text_to_video_audio")
+SCHEMAS = {node.GET_SCHEMA().node_id: node.GET_SCHEMA() for node in NODES}
+
+
+def prompt_of(name: str) -> dict[str, Any]:
+    return json.loads((WORKFLOWS / f"api/{name}.json").read_text(encoding="utf-8"))
+
+
+def find(prompt: dict[str, Any], class_type: str) -> str:
+    """The id of the only node of a class."""
+    (name,) = (name for name, node in prompt.items() if node["class_type"] == class_type)
+    return name
+
+
+def messages(entry: dict[str, Any]) -> dict[str, Any]:
+    """What happened in a run, by the name of the event."""
+    return dict(entry["status"]["messages"])
+
+
+def test_the_pack_is_imported(comfyui):
+    assert "IMPORT FAILED" not in comfyui.log
+
+
+@pytest.mark.parametrize("node_id", SCHEMAS)
+def test_the_server_knows_every_node_and_its_inputs_in_order(comfyui, node_id):
+    told = comfyui.ask(f"/object_info/{node_id}")[node_id]
+    schema = SCHEMAS[node_id]
+    order = told["input_order"]
+    assert order["required"] + order.get("optional", []) == [each.id for each in schema.inputs]
+    assert told["output"] == [each.io_type for each in schema.outputs]
+    assert told["category"] == "CoDi"
+
+
+def test_a_model_in_the_models_folder_is_on_offer(comfyui):
+    model = comfyui.folder / "models/codi/my-model"
+    model.mkdir(parents=True)
+    (model / "model_index.json").write_text("{}")
+    told = comfyui.ask("/object_info/LoadCoDi")["LoadCoDi"]["input"]["required"]
+    assert told["checkpoint"][1]["options"] == ["codi-mini", "my-model"]
+
+
+def test_the_workflows_are_templates(comfyui):
+    assert set(comfyui.ask("/workflow_templates")["ComfyUI-CoDi"]) == set(NAMES)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("node_id", SCHEMAS)
+def test_help_is_served(comfyui, node_id, language):
+    assert comfyui.fetch(f"/extensions/ComfyUI-CoDi/docs/{node_id}/{language}.md").startswith(b"# ")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_workflow_runs_and_its_files_come_back(comfyui, name, tmp_path):
+    prompt = prompt_of(name)
+    entry = comfyui.run(prompt)
+    assert entry["status"]["status_str"] == "success", entry["status"]
+    saved = {}
+    for node, shown in entry["outputs"].items():
+        for file in [*shown.get("images", ()), *shown.get("audio", ())]:
+            copied = tmp_path / file["filename"]
+            copied.write_bytes(comfyui.fetch(f"/view?{urlencode(file)}"))
+            saved[prompt[node]["class_type"]] = [type(each).__name__ for each in media.probe(copied).streams]
+    with_sound = ["VideoInfo", "SoundInfo"]
+    assert saved["DecodeVideo"] == saved["SaveVideo"] == with_sound
+    if name == "any_to_all":
+        assert saved["SaveImage"] == ["PictureInfo"]
+        assert saved["SaveAudio"] == ["SoundInfo"]
+        assert entry["outputs"][find(prompt, "PreviewAny")]["text"] == [
+            entry["outputs"][find(prompt, "DecodeText")]["text"][0]
+        ]
+
+
+def latents_without_comfyui(prompt: dict[str, Any], folder: Path) -> Latents:
+    """What SaveLatents gets in a run of the same prompt by the stand-in."""
+    given = []
+
+    class SaveLatents(io.ComfyNode):
+        @classmethod
+        def define_schema(cls) -> io.Schema:
+            return io.Schema("SaveLatents", inputs=[CoDiLatents.Input("latents")], is_output_node=True)
+
+        @classmethod
+        def execute(cls, latents: Latents) -> io.NodeOutput:
+            given.append(latents)
+            return io.NodeOutput()
+
+    classes = {node.__name__: node for node in [*NODES, SaveLatents]}
+    run_graph(prompt, classes, output_dir=folder, input_dir=WORKFLOWS / "inputs")
+    return given[0]
+
+
+def test_latents_equal_those_of_a_run_without_comfyui(comfyui, tmp_path):
+    prompt = prompt_of("any_to_all")
+    sampler = find(prompt, "JointSampler")
+    prompt[find(prompt, "LoadCoDi")]["inputs"]["dtype"] = "fp32"
+    prompt[sampler]["inputs"]["steps"] = 4
+    prompt["probe"] = {"class_type": "SaveLatents", "inputs": {"latents": [sampler, 0]}}
+    entry = comfyui.run(prompt)
+    assert entry["status"]["status_str"] == "success", entry["status"]
+    here = latents_without_comfyui(prompt, tmp_path)
+    there = load_file(comfyui.folder / "output/latents.safetensors")
+    assert set(there) == set(here.samples) == set(Modality)
+    for modality, latent in here.samples.items():
+        assert_close(there[modality], latent.cpu(), rtol=1e-4, atol=1e-4)
+
+
+def test_a_mistake_reaches_the_user_in_our_words(comfyui):
+    prompt = prompt_of("text_to_video_audio")
+    prompt[find(prompt, "JointSampler")]["inputs"] |= dict.fromkeys(Modality, False)
+    told = messages(comfyui.run(prompt))["execution_error"]
+    assert told["node_type"] == "JointSampler"
+    assert "wanted at least one output" in told["exception_message"]
+
+
+async def interrupt_after(step: int, prompt: dict[str, Any], url: str) -> tuple[int, str]:
+    """The last step that was reported, and how the run ended."""
+    last = 0
+    async with aiohttp.ClientSession(url) as session, session.ws_connect("/ws?clientId=tests") as events:
+        await session.post("/prompt", json={"prompt": prompt, "client_id": "tests"})
+        async for message in events:
+            event = message.json() if message.type is aiohttp.WSMsgType.TEXT else {"type": "preview"}
+            if event["type"] == "progress":
+                last = event["data"]["value"]
+                if last == step:
+                    await session.post("/interrupt")
+            if event["type"] in ("execution_interrupted", "execution_success", "execution_error"):
+                return last, event["type"]
+    raise AssertionError("the server closed the connection")
+
+
+def test_an_interrupted_run_stops_between_steps_and_the_next_one_runs(comfyui):
+    prompt = prompt_of("text_to_video_audio")
+    sampler = prompt[find(prompt, "JointSampler")]["inputs"]
+    sampler |= {"steps": 500, "seed": 7}
+    last, end = asyncio.run(asyncio.wait_for(interrupt_after(2, prompt, comfyui.url), 300))
+    assert end == "execution_interrupted"
+    assert 2 <= last < 250
+    sampler["steps"] = 2
+    assert comfyui.run(prompt)["status"]["status_str"] == "success"

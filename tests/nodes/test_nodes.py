@@ -1,0 +1,164 @@
+"""What each node makes of its inputs, with the bundled model and the stand-in for ComfyUI."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import torch
+
+from comfyui_codi.codi_core.errors import CheckpointError, ConfigError, PromptError
+from comfyui_codi.codi_core.headless.folders import Folders, current
+from comfyui_codi.codi_core.modality import Modality
+from comfyui_codi.codi_core.pipeline import CoDiPipeline
+from comfyui_codi.codi_core.values import Condition
+from comfyui_codi.nodes import (
+    DecodeAudio,
+    DecodeImage,
+    DecodeText,
+    DecodeVideo,
+    EncodeModality,
+    InterpolateConditions,
+    JointSampler,
+    LoadCoDi,
+)
+from comfyui_codi.nodes.decode import stereo
+from comfyui_codi.nodes.host import InputImpl, Types
+from comfyui_codi.nodes.mix import parse_weights
+
+SWITCHED_OFF = dict.fromkeys(map(str, Modality), False)
+QUICK = {"steps": 2, "guidance": -1.0, "scheduler": "ddim", "seed": 3}
+
+
+@pytest.fixture(scope="module")
+def model() -> CoDiPipeline:
+    return LoadCoDi.execute("codi-mini", "fp32", "paper")[0]
+
+
+@pytest.fixture
+def condition(model) -> Condition:
+    return EncodeModality.execute(model, "a red circle bounces")[0]
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path) -> Iterator[Path]:
+    token = current.set(Folders((), tmp_path, tmp_path))
+    yield tmp_path
+    current.reset(token)
+
+
+def image(batch: int = 1) -> torch.Tensor:
+    return torch.rand(batch, 48, 40, 3, generator=torch.Generator().manual_seed(0))
+
+
+def sound(batch: int = 1, channels: int = 1) -> dict:
+    samples = torch.rand(batch, channels, 8000, generator=torch.Generator().manual_seed(0))
+    return {"waveform": samples - 0.5, "sample_rate": 16000}
+
+
+def video():
+    return InputImpl.VideoFromComponents(Types.VideoComponents(images=image(4), frame_rate=Fraction(6)))
+
+
+def test_a_folder_of_models_codi_is_on_offer_and_the_bundled_model_comes_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("small", "large"):
+        (tmp_path / "models/codi" / name).mkdir(parents=True)
+        (tmp_path / "models/codi" / name / "model_index.json").touch()
+    (tmp_path / "models/codi/other").mkdir()
+    assert LoadCoDi.define_schema().inputs[0].options == ["codi-mini", "large", "small"]
+
+
+def test_an_unknown_model_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match="nothing-here"):
+        LoadCoDi.execute("nothing-here", "auto", "paper")
+
+
+@pytest.mark.parametrize("prompt", ["a blue star", image(), sound(), video()], ids=["text", "image", "audio", "video"])
+def test_every_kind_of_prompt_becomes_one_token(model, prompt):
+    encoded = EncodeModality.execute(model, prompt)[0]
+    assert encoded.embedding.shape == encoded.null.shape == (1, 1, 128)
+
+
+def test_a_negative_prompt_changes_only_what_guidance_moves_away_from(model, condition):
+    pushed = EncodeModality.execute(model, "a red circle bounces", image())[0]
+    assert torch.equal(pushed.embedding, condition.embedding)
+    assert not torch.equal(pushed.null, condition.null)
+
+
+def test_an_empty_negative_prompt_is_none(model, condition):
+    assert torch.equal(EncodeModality.execute(model, "a red circle bounces", "")[0].null, condition.null)
+
+
+@pytest.mark.parametrize(("text", "weights"), [("1, 0.5", [1, 0.5]), ("2", [2]), ("", None), ("  ", None)])
+def test_weights_are_a_list_with_commas(text, weights):
+    assert parse_weights(text) == weights
+
+
+@pytest.mark.parametrize("text", ["a", "1,", "1;2"])
+def test_other_weights_say_how_to_write_them(text):
+    with pytest.raises(PromptError, match="such as"):
+        parse_weights(text)
+
+
+def test_conditions_are_mixed_by_their_weights(model, condition):
+    other = EncodeModality.execute(model, "a blue square")[0]
+    conditions = {"condition_0": condition, "condition_1": other}
+    mixed = InterpolateConditions.execute("3, 1", "linear", conditions)[0]
+    torch.testing.assert_close(mixed.embedding, condition.embedding * 0.75 + other.embedding * 0.25)
+
+
+def test_nothing_to_mix_and_too_few_weights_are_said(condition):
+    with pytest.raises(PromptError, match="at least one prompt"):
+        InterpolateConditions.execute("", "linear")
+    with pytest.raises(PromptError, match="one weight for each"):
+        InterpolateConditions.execute("1, 1", "linear", {"condition_0": condition})
+
+
+def test_guidance_of_a_modality_comes_before_the_common_one_and_that_before_the_models(model, condition):
+    own = {"image": True, "audio": True, "image_guidance": 1.5}
+    wanted = {Modality.IMAGE: 1.5, Modality.AUDIO: model.config.modalities[Modality.AUDIO].guidance}
+    made = JointSampler.execute(model, condition, **QUICK, **SWITCHED_OFF | own)[0]
+    expected = model.sample(condition, to=list(wanted), steps=2, guidance=wanted, seed=3)
+    assert made.samples.keys() == expected.samples.keys()
+    for modality, latent in expected.samples.items():
+        assert torch.equal(made.samples[modality], latent)
+
+
+def test_nothing_to_make_lists_the_modalities(model, condition):
+    with pytest.raises(ConfigError, match="text, image, video, audio"):
+        JointSampler.execute(model, condition, **QUICK, **SWITCHED_OFF)
+
+
+def test_sizes_reach_the_outputs(model, condition):
+    size = {"width": 96, "height": 32, "frames": 4, "seconds": 0.64}
+    made = JointSampler.execute(model, condition, **QUICK, **size, **SWITCHED_OFF | {"video": True, "audio": True})[0]
+    assert DecodeVideo.execute(model, made)[1][0].shape == (4, 32, 96, 3)
+    assert DecodeAudio.execute(model, made)[0]["waveform"].shape == (1, 1, 10240)
+
+
+def test_every_output_has_the_form_that_the_host_expects(model, folders):
+    two = EncodeModality.execute(model, image(2))[0]
+    made = JointSampler.execute(model, two, **QUICK, **dict.fromkeys(map(str, Modality), True))[0]
+    picture = DecodeImage.execute(model, made)[0]
+    audio = DecodeAudio.execute(model, made)[0]
+    videos, frames = DecodeVideo.execute(model, made, audio).result
+    texts = DecodeText.execute(model, made)[0]
+    assert picture.shape == (2, 64, 64, 3)
+    assert 0 <= picture.min() <= picture.max() <= 1
+    assert audio["waveform"].shape == (2, 1, 40960)
+    assert [clip.shape for clip in frames] == [(16, 64, 64, 3)] * 2
+    assert [each.get_components().audio["waveform"].shape for each in videos] == [(1, 2, 40960)] * 2
+    assert [type(text) for text in texts] == [str, str]
+    shown = sorted(path.suffix for path in folders.iterdir())
+    assert shown == [".flac"] * 2 + [".mp4"] * 2 + [".png"] * 2
+
+
+def test_sound_of_one_channel_goes_into_videos_as_two():
+    mono, surround = sound(batch=2), sound(channels=6)
+    both = stereo(mono, 1)["waveform"]
+    assert torch.equal(both, mono["waveform"][1:].repeat(1, 2, 1))
+    assert torch.equal(stereo(surround, 0)["waveform"], surround["waveform"][:, :2])

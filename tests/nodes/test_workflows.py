@@ -1,0 +1,59 @@
+"""The workflows that come with the pack: UI and API format say the same, and only core nodes and ours are used."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from comfyui_codi.codi_core.headless.core_nodes import CORE_NODES
+from comfyui_codi.codi_core.headless.graph import to_api
+from comfyui_codi.nodes import NODES
+
+FOLDER = Path(__file__).parent.parent.parent / "workflows"
+CLASSES = {**CORE_NODES, **{node.GET_SCHEMA().node_id: node for node in NODES}}
+NAMES = ("any_to_all", "image_audio_to_video", "text_to_video_audio")
+ONLY_IN_THE_EDITOR = ("audioUI", "preview", "previewMode")
+"""Fields that the frontend adds to nodes, and so to what it sends; the server ignores them."""
+
+
+def read(path: str) -> dict:
+    return json.loads((FOLDER / path).read_text(encoding="utf-8"))
+
+
+def test_every_workflow_has_both_formats():
+    assert {path.stem for path in FOLDER.glob("*.json")} == set(NAMES)
+    assert {path.stem for path in FOLDER.glob("api/*.json")} == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_api_format_is_what_the_drawn_graph_says(name):
+    exported = read(f"api/{name}.json")
+    for node in exported.values():
+        node["inputs"] = {key: each for key, each in node["inputs"].items() if key not in ONLY_IN_THE_EDITOR}
+    assert to_api(read(f"{name}.json"), CLASSES) == exported
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_graph_explains_itself(name):
+    types = [node["type"] for node in read(f"{name}.json")["nodes"]]
+    assert types.count("MarkdownNote") == 1
+    assert read(f"{name}.json")["groups"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_files_that_a_workflow_loads_come_with_the_pack(name):
+    loads = {"LoadImage": "image", "LoadAudio": "audio"}
+    for node in read(f"api/{name}.json").values():
+        if node["class_type"] in loads:
+            assert (FOLDER / "inputs" / node["inputs"][loads[node["class_type"]]]).is_file()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nodes_do_not_overlap(name):
+    boxes = [(*node["pos"], *node["size"]) for node in read(f"{name}.json")["nodes"]]
+    for index, (x, y, width, height) in enumerate(boxes):
+        for other_x, other_y, other_width, other_height in boxes[index + 1 :]:
+            beside = x + width <= other_x or other_x + other_width <= x
+            assert beside or y + height <= other_y or other_y + other_height <= y
