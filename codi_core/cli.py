@@ -115,6 +115,22 @@ def generate(
     )
 
 
+@app.command()
+def train(
+    stage: Annotated[str, typer.Argument(help="autoencode, bridge, diffuse or align; in this order.")],
+    folder: Annotated[Path, typer.Option(help="Model folder that grows with each stage.")],
+    preset: Annotated[str, typer.Option(help="Sizes of a new model's parts: mini or official.")] = "mini",
+    only: Annotated[str | None, typer.Option(metavar="TASK", help="Train one task of the stage.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="JSON of settings per task, where they differ.")
+    ] = None,
+) -> None:
+    """Train a stage of a model; a run that was stopped goes on where it was."""
+    from .training.command import train_command
+
+    train_command(stage, folder, preset, only, config)
+
+
 def main() -> None:
     """The console script. Errors that the user can mend end it with their message and exit code 1."""
     try:

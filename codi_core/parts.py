@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -60,8 +59,8 @@ def load_part(
 ) -> nn.Module:
     """A part with the weights of `folder`/`name`, in evaluation mode.
 
-    Raises CheckpointError for a missing or damaged file and for weights of another shape or name; nothing but
-    safetensors is ever read.
+    Raises CheckpointError for a missing or damaged file, arguments that no part takes, and weights of another shape or
+    name; nothing but safetensors is ever read.
     """
     path = folder / name / WEIGHTS_NAME
     try:
@@ -71,11 +70,14 @@ def load_part(
             f"the model in {folder} lacks its part {name!r}: wanted {path}; convert or download it anew"
         ) from None
     except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged or no safetensors file ({error}); download it anew") from error
+    try:
+        with init_empty_weights(include_buffers=False):
+            part = build_part(name, arguments)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f"{path} is damaged or no safetensors file ({error}); download it anew"
+            f"{folder / name / CONFIG_NAME} does not describe a part {name!r} ({error!r}); convert or download it anew"
         ) from error
-    with init_empty_weights(include_buffers=False):
-        part = build_part(name, arguments)
     state = {key: value.to(dtype) if value.is_floating_point() else value for key, value in state.items()}
     try:
         part.load_state_dict(state, strict=True, assign=True)
@@ -97,8 +99,8 @@ def save_part(folder: Path, name: str, part: nn.Module, arguments: Mapping[str, 
     with tempfile.TemporaryDirectory(dir=target, prefix=".saving-") as scratch:
         save_file(state, Path(scratch) / WEIGHTS_NAME)
         (Path(scratch) / CONFIG_NAME).write_text(json.dumps(arguments, indent=2) + "\n", encoding="utf-8")
-        for name_ in (CONFIG_NAME, WEIGHTS_NAME):
-            os.replace(Path(scratch) / name_, target / name_)
+        for file in Path(scratch).iterdir():
+            file.replace(target / file.name)
 
 
 class Parts(Mapping[str, nn.Module]):
@@ -131,7 +133,8 @@ class Parts(Mapping[str, nn.Module]):
         arguments = self.config.parts[name]
         if self.folder is not None:
             return load_part(self.folder, name, arguments, self.dtype, self.device)
-        return build_part(name, arguments).to(self.device, self.dtype).eval()
+        # diffusers' own `to` warns of every change of precision.
+        return nn.Module.to(build_part(name, arguments), self.device, self.dtype).eval()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.config.parts)
@@ -158,4 +161,4 @@ def write_index(config: CoDiConfig, folder: Path) -> None:
     """Write model_index.json, whole or not at all."""
     scratch = folder / f".{INDEX_NAME}"
     scratch.write_text(json.dumps(config.to_index(), indent=2) + "\n", encoding="utf-8")
-    os.replace(scratch, folder / INDEX_NAME)
+    scratch.replace(folder / INDEX_NAME)

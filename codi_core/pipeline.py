@@ -101,9 +101,10 @@ class CoDiPipeline:
         Raises ConfigError for unknown names, ShapeError for sizes that the model cannot make, and whatever `on_step`
         raises, which is how a run is cancelled.
         """
-        outputs = [choose("modality", str(name), Modality) for name in dict.fromkeys(to)]
+        outputs = [choose("modality", str(name), self.config.modalities) for name in dict.fromkeys(to)]
         if not outputs:
-            raise ConfigError(f"wanted at least one output, got none; choose among {', '.join(Modality)}")
+            known = ", ".join(self.config.modalities)
+            raise ConfigError(f"wanted at least one output, got none; choose among {known}")
         if guidance is None:
             guidance = {modality: self.config.modalities[modality].guidance for modality in outputs}
         rows = len(condition.embedding)

@@ -28,8 +28,8 @@ PITCHES_TRIED = round(STEPS_PER_OCTAVE * math.log2(HIGHEST_PITCH_HZ / LOWEST_PIT
 BANDS = PITCHES_TRIED + math.ceil(STEPS_PER_OCTAVE * math.log2(8)) + 2
 PATTERN_WIDTH_STEPS = 0.8
 
-LEAST_LIKENESS = 0.5
-"""Cosine with the best pattern; below, nothing of this world is heard."""
+LEAST_LIKENESS = 0.42
+"""Cosine with the best pattern; below, nothing of this world is heard. White noise reaches 0.38."""
 CLEAR_MARGIN = 0.1
 """Lead over the second best timbre that counts as certain."""
 WORST_DETUNING = 1 / 12

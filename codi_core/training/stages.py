@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -310,12 +310,14 @@ def run_stage(
 ) -> None:
     """Train a stage's tasks in order. settings: per task what differs from its own; only: one task's name.
 
-    Raises ConfigError for unknown stages and tasks.
+    Raises ConfigError for unknown stages, tasks and settings.
     """
     workshop = prepare(folder, config)
     planned = tasks(workshop.config)[choose("stage", stage, Stage)]
-    for name in settings:
+    for name, changed in settings.items():
         choose("task", name, planned)
+        for setting in changed:
+            choose(f"setting of {name}", setting, [field.name for field in fields(TaskSettings)])
     names = [choose("task", only, planned)] if only is not None else list(planned)
     for name in names:
         run_task(workshop, planned[name], name, replace(planned[name].settings, **settings.get(name, {})), on_progress)

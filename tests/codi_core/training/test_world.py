@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfyui_codi.codi_core.training.pictures import GROUND, coverage, render_images, render_videos
-from comfyui_codi.codi_core.training.sounds import GLIDE_SEMITONES, PARTIALS, pitch_hz, render_sounds
+from comfyui_codi.codi_core.training.sounds import PARTIALS, PITCHES_HZ, render_sounds
 from comfyui_codi.codi_core.training.world import (
     BOUNCE_PERIOD_RANGE_S,
     CLIP_FRAMES,
@@ -149,8 +149,18 @@ def test_sounds_are_whole_clips_without_clicks_or_overload():
 
 
 def test_no_partial_reaches_half_the_sample_rate():
-    highest = pitch_hz(draw(1, colour=len(Colour) - 1)) * 2 ** (max(GLIDE_SEMITONES.values()) / 12)
-    assert float(highest) * max(max(partials) for partials in PARTIALS.values()) < SAMPLE_RATE_HZ / 2
+    highest = max(max(partials) for partials in PARTIALS.values())
+    assert max(PITCHES_HZ.values()) * highest < SAMPLE_RATE_HZ / 2
+
+
+def test_what_moves_right_grows_louder_as_what_moves_left_fades():
+    def ends(motion: Motion) -> torch.Tensor:
+        samples = render_sounds(draw(12, motion=index(motion)), seeded()).samples[:, 0]
+        return samples.unflatten(1, (8, -1))[:, [0, -1]].square().mean(dim=2)
+
+    right, left = ends(Motion.RIGHT), ends(Motion.LEFT)
+    assert torch.all(right[:, 1] > 10 * right[:, 0])
+    assert torch.allclose(right, left.flip(1), rtol=0.05)
 
 
 def test_larger_figures_are_louder():

@@ -1,0 +1,33 @@
+"""`codi train`: one stage of the training, with progress on stderr."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..config import preset, read_json
+from ..terminal import progress_bars
+from .loop import Progress
+from .stages import run_stage
+
+
+def train_command(stage: str, folder: Path, preset_name: str, only: str | None, config: Path | None) -> None:
+    """Train a stage's tasks into a model folder. config: a JSON file of settings per task, such as
+    {"diffuser_image": {"steps": 20000}}; what it leaves out is as the preset has it.
+
+    Raises ConfigError for unknown stages, tasks and settings, TrainingError where training cannot go on. A run that
+    was stopped goes on where it was.
+    """
+    settings: dict[str, Any] = {} if config is None else read_json(config)
+    with progress_bars() as bars:
+        tasks: dict[str, Any] = {}
+
+        def show(progress: Progress) -> None:
+            if progress.task not in tasks:
+                tasks[progress.task] = bars.add_task(progress.task, total=progress.steps)
+            losses = "  ".join(f"{name} {value:.4g}" for name, value in progress.losses.items())
+            described = f"{progress.task}  {losses}  {progress.seconds_left / 60:.0f} min left"
+            bars.update(tasks[progress.task], completed=progress.step, description=described)
+
+        run_stage(folder, stage, preset(preset_name), settings, only, show)
+    print(folder)
