@@ -19,15 +19,24 @@ Files = Annotated[list[Path] | None, typer.Option(metavar="FILE", help="A file a
 OutputDir = Annotated[Path, typer.Option(help="Folder for the results. What lies there is never overwritten.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a list.")]
 OUTPUT_DIR = Path("output")
+PROMPTS = list(Modality)
 
 
-class InOrder(TyperCommand):
-    """A command that also learns in which order its options came: `ctx.meta["order"]`, a name for each use."""
+class PairingWeights(TyperCommand):
+    """A command whose nth weight belongs to the nth prompt of the command line, of whatever kind they are.
+
+    Options of one kind come to the function together, so the weights are brought into the same order.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        *_, given = self.make_parser(ctx).parse_args(list(args))
-        ctx.meta["order"] = [parameter.name for parameter in given]
-        return super().parse_args(ctx, args)
+        *_, options = self.make_parser(ctx).parse_args(list(args))
+        rest = super().parse_args(ctx, args)
+        kinds = [option.name for option in options if option.name in PROMPTS]
+        weights = ctx.params["weight"] or ()
+        if len(kinds) == len(weights):
+            pairs = sorted(zip(kinds, weights, strict=True), key=lambda pair: PROMPTS.index(pair[0]))
+            ctx.params["weight"] = [weight for _, weight in pairs] or None
+        return rest
 
 
 @app.command()
@@ -58,9 +67,8 @@ def run(
     )
 
 
-@app.command(cls=InOrder)
+@app.command(cls=PairingWeights)
 def generate(
-    ctx: typer.Context,
     to: Annotated[
         list[str], typer.Option(metavar="KINDS", help="What to make, with commas: text, image, video, audio.")
     ],
@@ -90,17 +98,13 @@ def generate(
     as_json: AsJson = False,
 ) -> None:
     """Make any set of outputs from any set of prompts and list the files written."""
+    outputs = [choose("modality", name.strip(), Modality) for name in ",".join(to).split(",")]
     from .generate import generate_command
 
-    given = {
-        Modality.TEXT: iter(text or ()),
-        Modality.IMAGE: iter(image or ()),
-        Modality.AUDIO: iter(audio or ()),
-        Modality.VIDEO: iter(video or ()),
-    }
+    prompts = {Modality.TEXT: text, Modality.IMAGE: image, Modality.VIDEO: video, Modality.AUDIO: audio}
     generate_command(
-        [(Modality(name), next(given[name])) for name in ctx.meta["order"] if name in given],
-        [choose("modality", name.strip(), Modality) for name in ",".join(to).split(",")],
+        [(kind, prompt) for kind in PROMPTS for prompt in prompts[kind] or ()],
+        outputs,
         model=model,
         weights=weight,
         negative=negative,

@@ -15,7 +15,7 @@ from .modality import FACTS, Modality
 from .pipeline import CoDiPipeline
 from .sampling import StepReport
 from .terminal import progress_bars
-from .values import Condition, Frames, Media, rows_of
+from .values import Condition, Frames, Media, Waveform, rows_of
 
 PREFIX = "codi"
 
@@ -67,10 +67,11 @@ def write_row(values: Mapping[Modality, Media], base: Path) -> list[dict[str, st
     Returns path, modality, description and, of a text, the text itself.
     """
     files = []
+    sound = values.get(Modality.AUDIO)
     for modality, value in values.items():
         path = base.with_name(f"{base.name}_{modality}{FACTS[modality].suffixes[0]}")
         if isinstance(value, Frames):
-            media.write_video(path, value, values.get(Modality.AUDIO))
+            media.write_video(path, value, sound if isinstance(sound, Waveform) else None)
         else:
             media.write(value, path)
         about = "; ".join(track.describe() for track in media.probe(path).streams)

@@ -29,9 +29,7 @@ class ModalityFacts:
 
 FACTS: dict[Modality, ModalityFacts] = {
     Modality.TEXT: ModalityFacts(suffixes=(".txt",), extent=()),
-    Modality.IMAGE: ModalityFacts(
-        suffixes=(".png", ".jpg", ".jpeg", ".webp", ".bmp"), extent=("height", "width")
-    ),
+    Modality.IMAGE: ModalityFacts(suffixes=(".png", ".jpg", ".jpeg", ".webp", ".bmp"), extent=("height", "width")),
     Modality.VIDEO: ModalityFacts(
         suffixes=(".mp4", ".mov", ".mkv", ".webm", ".gif"), extent=("frames", "height", "width")
     ),

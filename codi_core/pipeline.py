@@ -1,10 +1,10 @@
 """The whole of CoDi: encode → mix → sample → decode. Read this first.
 
- prompts (text, Picture, Frames, Waveform)                      text, Picture, Frames, Waveform
-    │ encode                                                                       ▲ decode
-    ▼                                                                              │
- Condition ──► mix(weights) ──► one Condition ──► JointSampler: one diffuser ──► Latents
- (b, 1, width), with its null                     per output, each sees the others' V
+prompts (text, Picture, Frames, Waveform)                      text, Picture, Frames, Waveform
+   │ encode                                                                       ▲ decode
+   ▼                                                                              │
+Condition ──► mix(weights) ──► one Condition ──► JointSampler: one diffuser ──► Latents
+(b, 1, width), with its null                     per output, each sees the others' V
 """
 
 from __future__ import annotations
@@ -134,8 +134,7 @@ class CoDiPipeline:
         """The diffusers of these outputs, wired together."""
         chosen = self.alignment if alignment is None else choose("alignment", alignment, Alignment)
         diffusers = {
-            modality: cast(UNet, self.parts[self.config.modalities[modality].diffuser])
-            for modality in outputs
+            modality: cast(UNet, self.parts[self.config.modalities[modality].diffuser]) for modality in outputs
         }
         return JointDenoiser(diffusers, chosen)
 

@@ -32,7 +32,7 @@ class CoDiDDIMScheduler(DDIMScheduler):
     reach, lies outside the training schedule and is left out.
     """
 
-    def set_timesteps(self, num_inference_steps: int, device: torch.device | str | None = None) -> None:
+    def set_timesteps(self, num_inference_steps: int, device: torch.device | str = "cpu") -> None:
         super().set_timesteps(num_inference_steps, device)
         steps = torch.arange(1, TRAINING_TIMESTEPS, TRAINING_TIMESTEPS // num_inference_steps, device=device)
         self.timesteps = steps.flip(0)
@@ -130,9 +130,7 @@ class JointSampler:
         noise_schedule: Mapping[str, Any] = NOISE_SCHEDULE,
     ):
         self.denoiser = denoiser
-        self.schedulers = {
-            modality: make_scheduler(scheduler, noise_schedule) for modality in denoiser.diffusers
-        }
+        self.schedulers = {modality: make_scheduler(scheduler, noise_schedule) for modality in denoiser.diffusers}
 
     def start(self, noise: Mapping[Modality, Tensor], steps: int) -> dict[Modality, Tensor]:
         """The latents of the first timestep, from standard normal noise; sets up the schedulers."""
@@ -145,14 +143,10 @@ class JointSampler:
             latents[modality] = latent * scheduler.init_noise_sigma
         return latents
 
-    def contexts(
-        self, condition: Condition, scales: Mapping[Modality, float]
-    ) -> dict[Modality, Any]:
+    def contexts(self, condition: Condition, scales: Mapping[Modality, float]) -> dict[Modality, Any]:
         """Per output the prepared prompt; where guidance acts, with the null prompt's rows in front."""
         rows = {
-            modality: condition.embedding
-            if scale == 1
-            else torch.cat([condition.null, condition.embedding])
+            modality: condition.embedding if scale == 1 else torch.cat([condition.null, condition.embedding])
             for modality, scale in scales.items()
         }
         prepared = {}

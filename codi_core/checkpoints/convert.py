@@ -39,9 +39,7 @@ def has_alignment(names: Iterable[str], prefix: str) -> bool:
     return any(name.startswith(tuple(prefix + group for group in ALIGNMENT_PREFIXES)) for name in names)
 
 
-def from_official(
-    state: Mapping[str, Tensor], places: Mapping[str, Counterpart], prefix: str
-) -> dict[str, Tensor]:
+def from_official(state: Mapping[str, Tensor], places: Mapping[str, Counterpart], prefix: str) -> dict[str, Tensor]:
     """Our state dict from an official one.
 
     Raises CheckpointError that lists what is missing, unexpected (below `prefix`) or of another shape, by its official

@@ -66,9 +66,7 @@ class EnvironmentEncoder(nn.Module):
         return self.head(hidden)
 
 
-def pool_environment(
-    features: Float[Tensor, "rows width *map"], frames: int | None
-) -> Float[Tensor, "batch 1 width"]:
+def pool_environment(features: Float[Tensor, "rows width *map"], frames: int | None) -> Float[Tensor, "batch 1 width"]:
     """The mean over all positions and frames, scaled to unit L2 norm: one token per latent."""
     pooled = features.flatten(2).mean(dim=2) if features.ndim > 2 else features
     if frames is not None:

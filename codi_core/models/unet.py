@@ -53,13 +53,37 @@ class Unit(nn.Module):
         return hidden
 
 
-class Level(nn.Module):
-    """The units of one resolution; on the way down followed by a downsampling (all but the deepest level)."""
+class DownLevel(nn.Module):
+    """The units of one resolution on the way down, then a downsampling (all but the deepest level)."""
 
-    def __init__(self, units: Sequence[Unit], downsample: nn.Module | None = None):
+    def __init__(self, units: Sequence[Unit], downsample: nn.Module | None):
         super().__init__()
         self.units = nn.ModuleList(units)
         self.downsample = downsample
+
+    def forward(self, hidden: Tensor, embedding: Tensor, memories: Memories, frames: int | None) -> list[Tensor]:
+        """Every feature that the way up will see again; the last one goes on down."""
+        features = []
+        for unit in self.units:
+            hidden = unit(hidden, embedding, memories, frames)
+            features.append(hidden)
+        return features if self.downsample is None else [*features, self.downsample(hidden)]
+
+
+class UpLevel(nn.Module):
+    """The units of one resolution on the way up; the last one of all but the first level upsamples."""
+
+    def __init__(self, units: Sequence[Unit]):
+        super().__init__()
+        self.units = nn.ModuleList(units)
+
+    def forward(
+        self, hidden: Tensor, skips: list[Tensor], embedding: Tensor, memories: Memories, frames: int | None
+    ) -> Tensor:
+        """Takes one of the skips, from the end, for each unit."""
+        for unit in self.units:
+            hidden = unit(torch.cat([hidden, skips.pop()], dim=1), embedding, memories, frames)
+        return hidden
 
 
 class UNet(ModelMixin, ConfigMixin):
@@ -134,7 +158,7 @@ class UNet(ModelMixin, ConfigMixin):
             downsample = layers.downsample(channels) if level < deepest else None
             if downsample is not None:
                 skips.append(channels)
-            self.down.append(Level(level_units, downsample))
+            self.down.append(DownLevel(level_units, downsample))
 
         middle = Transformer(channels, context_width, heads, operations)
         self.middle_first = Unit(**residual(channels, channels), transformer=middle)
@@ -154,7 +178,7 @@ class UNet(ModelMixin, ConfigMixin):
                     )
                 )
                 channels = after
-            self.up.append(Level(level_units))
+            self.up.append(UpLevel(level_units))
         self.head = layers.head(channels, latent_channels)
         self.environment_encoder = None
         if environment is not None:
@@ -224,21 +248,14 @@ class UNet(ModelMixin, ConfigMixin):
         do not act.
         """
         hidden, embedding, frames = self._fold(latent, timestep)
-        hidden = self.stem(hidden)
-        skips = [hidden]
+        skips = [self.stem(hidden)]
         for level in self.down:
-            for unit in level.units:
-                hidden = unit(hidden, embedding, memories, frames)
-                skips.append(hidden)
-            if level.downsample is not None:
-                hidden = level.downsample(hidden)
-                skips.append(hidden)
-        hidden = self.middle_first(hidden, embedding, memories, frames)
+            skips += level(skips[-1], embedding, memories, frames)
+        hidden = self.middle_first(skips[-1], embedding, memories, frames)
         hidden = self.middle_last(hidden, embedding, memories, frames)
-        if self.config.deepest_skip == "middle":
+        if self.config["deepest_skip"] == "middle":
             skips[-1] = hidden
         for level in self.up:
-            for unit in level.units:
-                hidden = unit(torch.cat([hidden, skips.pop()], dim=1), embedding, memories, frames)
+            hidden = level(hidden, skips, embedding, memories, frames)
         noise = self.head(hidden)
         return noise if frames is None else noise.unflatten(0, (-1, frames)).transpose(1, 2)

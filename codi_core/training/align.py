@@ -24,7 +24,7 @@ CONTRAST_TEMPERATURE = 0.1
 
 @dataclass(frozen=True)
 class AlignStep:
-    """pair: the modalities that are denoised together. trained: whose V and connectors learn; the other's are frozen."""
+    """pair: the modalities that are denoised together. trained: whose V and connectors learn; others' are frozen."""
 
     pair: tuple[Modality, Modality]
     trained: tuple[Modality, ...]
@@ -92,15 +92,15 @@ class AlignObjective(nn.Module):
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         timestep = batch["timestep"]
-        contexts = dict.fromkeys(self.pair, batch["context"])
-        crossed = diffusion_loss(
-            self.denoiser, self.scheduler, batch["clean"], batch["noise"], timestep, contexts
-        )
+        context: Tensor = batch["context"]
+        contexts = dict.fromkeys(self.pair, context)
+        crossed = diffusion_loss(self.denoiser, self.scheduler, batch["clean"], batch["noise"], timestep, contexts)
         noisy = {
             modality: self.scheduler.add_noise(latent, batch["noise"][modality], timestep)
             for modality, latent in batch["clean"].items()
         }
         environments = self.denoiser.environments(noisy, timestep)
         signal = self.scheduler.alphas_cumprod.to(timestep.device)[timestep]
-        contrast = weighted_contrast(*(environments[m][:, 0] for m in self.pair), signal)
+        first, second = (environments[modality][:, 0] for modality in self.pair)
+        contrast = weighted_contrast(first, second, signal)
         return {"loss": crossed + CONTRAST_WEIGHT * contrast, "crossed": crossed, "contrast": contrast}

@@ -53,7 +53,7 @@ class AutoencoderObjective(nn.Module):
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         posterior = self.autoencoder.encode(batch["media"], return_dict=False)[0]
-        latent = posterior.mean + posterior.std * torch.randn_like(posterior.mean)
+        latent: Any = posterior.mean + posterior.std * torch.randn_like(posterior.mean)
         rebuilt = self.autoencoder.decode(latent, return_dict=False)[0]
         wanted = batch["media"]
         chroma = wanted.amax(dim=1, keepdim=True) - wanted.amin(dim=1, keepdim=True)

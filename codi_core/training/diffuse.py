@@ -34,9 +34,7 @@ def mixed_prompts(
 ) -> Float[Tensor, "batch 1 width"]:
     """Contexts: mostly one kind of prompt, at times a mixture by random weights; some rows empty."""
     batch, kinds = prompts.shape[:2]
-    weights = torch.rand(batch, kinds, generator=generator) * (
-        torch.rand(batch, kinds, generator=generator) < 0.5
-    )
+    weights = torch.rand(batch, kinds, generator=generator) * (torch.rand(batch, kinds, generator=generator) < 0.5)
     alone = torch.nn.functional.one_hot(torch.randint(kinds, (batch,), generator=generator), kinds).float()
     single = torch.rand(batch, 1, generator=generator) < 0.7
     weights = torch.where(single | (weights.sum(dim=1, keepdim=True) == 0), alone, weights)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -52,6 +51,8 @@ class Objective(Protocol):
 
     def draw(self, count: int, generator: torch.Generator) -> dict[str, Any]: ...
 
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
     def __call__(self, batch: dict[str, Any]) -> dict[str, Tensor]: ...
 
 
@@ -74,12 +75,12 @@ def step_generator(seed: int, task: str, step: int, process: int) -> torch.Gener
 
 def train(
     task: str,
-    objective: nn.Module,
+    objective: Objective,
     settings: Settings,
     folder: Path,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> None:
-    """Minimise the objective; afterwards its networks hold the moving average of their weights.
+    """Minimise an `Objective`; afterwards its networks hold the moving average of their weights.
 
     State goes to `folder`/state.pt every `save_every` steps and at the end; a later call with the same settings goes
     on from there, step for step as if it had not been stopped. Losses are appended to `folder`/losses.csv.
@@ -89,9 +90,7 @@ def train(
     accelerator = Accelerator(mixed_precision=settings.precision)
     trained = [parameter for parameter in objective.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
-    schedule = get_cosine_schedule_with_warmup(
-        optimizer, round(settings.steps * settings.warmup), settings.steps
-    )
+    schedule = get_cosine_schedule_with_warmup(optimizer, round(settings.steps * settings.warmup), settings.steps)
     average = EMAModel(trained, decay=settings.ema_decay, use_ema_warmup=False)
     wrapped, optimizer = accelerator.prepare(objective, optimizer)
     first = _resume(folder, settings, trained, optimizer, schedule, average)
@@ -138,12 +137,10 @@ def _save(
     }
     scratch = folder / f".{STATE_NAME}"
     torch.save(state, scratch)
-    os.replace(scratch, folder / STATE_NAME)
+    scratch.replace(folder / STATE_NAME)
 
 
-def _resume(
-    folder: Path, settings: Settings, trained: list, optimizer: Any, schedule: Any, average: Any
-) -> int:
+def _resume(folder: Path, settings: Settings, trained: list, optimizer: Any, schedule: Any, average: Any) -> int:
     """The step to go on from."""
     if not (folder / STATE_NAME).exists():
         return 0

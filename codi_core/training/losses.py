@@ -30,14 +30,10 @@ def diffusion_loss(
     contexts: Mapping[Modality, Float[Tensor, "batch tokens width"]],
 ) -> Float[Tensor, ""]:
     """Mean squared error per modality, then the mean over the modalities; all share the timestep (ARCHITECTURE 15)."""
-    noisy = {
-        modality: scheduler.add_noise(latent, noise[modality], timestep) for modality, latent in clean.items()
-    }
+    noisy = {modality: scheduler.add_noise(latent, noise[modality], timestep) for modality, latent in clean.items()}
     predicted = denoiser(noisy, timestep, contexts)
     losses = [
-        functional.mse_loss(
-            predicted[modality].float(), diffusion_target(scheduler, latent, noise[modality], timestep)
-        )
+        functional.mse_loss(predicted[modality].float(), diffusion_target(scheduler, latent, noise[modality], timestep))
         for modality, latent in clean.items()
     ]
     return torch.stack(losses).mean()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -42,7 +41,8 @@ RENDERERS: dict[Modality, Callable[[Facts, torch.Generator], Any]] = {
 def embed(pipeline: CoDiPipeline, media: Any) -> Float[Tensor, "batch width"]:
     """The prompt embeddings of a batch of media; texts come as a list."""
     if isinstance(media, list):
-        return pipeline.parts["clip"].encode_text(media)[:, 0].float()
+        clip: Any = pipeline.parts["clip"]
+        return clip.encode_text(media)[:, 0].float()
     return encoders.encode(pipeline.parts, media)[:, 0].float()
 
 
@@ -102,7 +102,7 @@ def kept(path: Path, make: Callable[[], Columns]) -> Columns:
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = path.with_name(f".{path.name}")
         save_file(make(), scratch)
-        os.replace(scratch, path)
+        scratch.replace(path)
     return load_file(path)
 
 

@@ -36,7 +36,7 @@ from .autoencode import (
 from .bridge import audio_objective, image_objective, video_objective
 from .captions import corpus
 from .diffuse import PROMPTED_BY, DiffusionObjective
-from .loop import Progress, Settings, train
+from .loop import Objective, Progress, Settings, train
 from .pairs import RENDERERS, Columns, fingerprint, kept, make_table, null_embeddings
 from .tokenizers import train_tokenizers
 from .world import World
@@ -77,7 +77,7 @@ class Task:
     """build: from workshop and settings to the objective. parts: what it trains. finish: what follows."""
 
     parts: tuple[str, ...]
-    build: Callable[[Workshop, TaskSettings], nn.Module]
+    build: Callable[[Workshop, TaskSettings], Objective]
     settings: TaskSettings
     finish: Callable[[Workshop], None] = lambda workshop: None
 
@@ -129,7 +129,7 @@ def measure_scale(*modalities: Modality) -> Callable[[Workshop], None]:
     return measure
 
 
-def _vocoding(workshop: Workshop, settings: TaskSettings) -> nn.Module:
+def _vocoding(workshop: Workshop, settings: TaskSettings) -> Objective:
     assert workshop.folder is not None
     vocoder = _part(workshop, "vocoder")
     if not (workshop.folder / "vocoder" / WEIGHTS_NAME).exists():
@@ -157,8 +157,8 @@ def _table(
     return kept(path, lambda: make_table(pipeline, latents_of, prompts_of, sayable, settings.rows, seed))
 
 
-def _diffusion(modality: Modality) -> Callable[[Workshop, TaskSettings], nn.Module]:
-    def build(workshop: Workshop, settings: TaskSettings) -> nn.Module:
+def _diffusion(modality: Modality) -> Callable[[Workshop, TaskSettings], Objective]:
+    def build(workshop: Workshop, settings: TaskSettings) -> Objective:
         text = Modality.TEXT
         if modality is text:
             combinations = [((text,), text), *(((text, other), other) for other in PROMPTED_BY[text] if other != text)]
@@ -176,7 +176,7 @@ def _diffusion(modality: Modality) -> Callable[[Workshop, TaskSettings], nn.Modu
     return build
 
 
-def _video_diffusion(workshop: Workshop, settings: TaskSettings) -> nn.Module:
+def _video_diffusion(workshop: Workshop, settings: TaskSettings) -> Objective:
     """The video diffuser grows out of the image diffuser, whose weights it starts with."""
     image, video = (workshop.config.modalities[m].diffuser for m in (Modality.IMAGE, Modality.VIDEO))
     assert workshop.folder is not None
@@ -186,13 +186,11 @@ def _video_diffusion(workshop: Workshop, settings: TaskSettings) -> nn.Module:
     return _diffusion(Modality.VIDEO)(workshop, settings)
 
 
-def _alignment(step: AlignStep) -> Callable[[Workshop, TaskSettings], nn.Module]:
-    def build(workshop: Workshop, settings: TaskSettings) -> nn.Module:
+def _alignment(step: AlignStep) -> Callable[[Workshop, TaskSettings], Objective]:
+    def build(workshop: Workshop, settings: TaskSettings) -> Objective:
         table = _table(workshop, step.pair, (Modality.TEXT,), step.pair[0], settings, seed=10)
         nulls = null_embeddings(CoDiPipeline(workshop.config, workshop))
-        diffusers: Mapping[Modality, Any] = {
-            m: workshop[workshop.config.modalities[m].diffuser] for m in step.pair
-        }
+        diffusers: Mapping[Modality, Any] = {m: workshop[workshop.config.modalities[m].diffuser] for m in step.pair}
         scheduler = make_scheduler("ddim", workshop.config.noise_schedule)
         return AlignObjective(step, diffusers, scheduler, table, nulls)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import torch
+
 from comfyui_codi.codi_core import media
 from comfyui_codi.codi_core.evaluation.facts import READERS, matches
 from comfyui_codi.codi_core.modality import Modality
@@ -23,7 +24,7 @@ from comfyui_codi.codi_core.training.world import CARRIED, VALUES, Fact, Split, 
 from comfyui_codi.codi_core.values import Waveform
 
 mpl.use("agg")
-from matplotlib import pyplot  # noqa: E402 (the backend is chosen first)
+from matplotlib import pyplot
 
 ASKED = {Modality.IMAGE: (Fact.SHAPE, Fact.COLOUR), Modality.AUDIO: (Fact.COLOUR,)}
 
@@ -40,9 +41,7 @@ def held_out_prompts(modality: Modality, count: int, seed: int) -> tuple[list[st
 def check(pipeline: CoDiPipeline, modality: Modality, count: int, seed: int) -> tuple[list[dict], list]:
     """Per prompt what was asked, what was read and whether it is right; and the outputs."""
     prompts, wanted = held_out_prompts(modality, count, seed)
-    made = [
-        pipeline([text], [modality], seed=seed + row)[modality] for row, text in enumerate(prompts)
-    ]
+    made = [pipeline([text], [modality], seed=seed + row)[modality] for row, text in enumerate(prompts)]
     rows = []
     for row, (text, output) in enumerate(zip(prompts, made, strict=True)):
         reading = READERS[modality](output)

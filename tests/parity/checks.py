@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from diffusers.models.embeddings import get_timestep_embedding
+from official_weights import DIFFUSER_OF, ROOT, OfficialModel
+from torch import Tensor
+
 from comfyui_codi.codi_core.mixing import mix
 from comfyui_codi.codi_core.modality import Modality
 from comfyui_codi.codi_core.models.joint import Alignment, JointDenoiser
@@ -14,9 +18,6 @@ from comfyui_codi.codi_core.models.layers import Memories
 from comfyui_codi.codi_core.sampling import JointSampler, make_scheduler, noise_generator
 from comfyui_codi.codi_core.training.losses import diffusion_loss
 from comfyui_codi.codi_core.values import Condition
-from diffusers.models.embeddings import get_timestep_embedding
-from official_weights import DIFFUSER_OF, ROOT, OfficialModel
-from torch import Tensor
 
 Pairs = dict[str, tuple[Tensor, Tensor]]
 
@@ -142,9 +143,7 @@ def check_schedule(case: Case) -> Pairs:
         scheduler.set_timesteps(int(steps))
         timesteps = scheduler.timesteps.flip(0)
         stride = 1000 // int(steps)
-        before = torch.where(
-            timesteps >= stride, cumulative[timesteps - stride], scheduler.final_alpha_cumprod
-        )
+        before = torch.where(timesteps >= stride, cumulative[timesteps - stride], scheduler.final_alpha_cumprod)
         alphas = cumulative[timesteps]
         made = {
             "timesteps": timesteps,

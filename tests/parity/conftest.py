@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from official_weights import load_models  # noqa: E402 (its folder is put on the path above)
+from official_weights import load_models
 
 SHIPPED = Path(__file__).parent.parent / "goldens"
 NOT_CASES = ("config_", "params_")
@@ -32,10 +32,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         )
         metafunc.parametrize(
             "golden",
-            [
-                pytest.param(path, id=path.stem, marks=full if path.stem.startswith("full_") else ())
-                for path in paths
-            ],
+            [pytest.param(path, id=path.stem, marks=full if path.stem.startswith("full_") else ()) for path in paths],
         )
 
 
@@ -54,6 +51,4 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
     if rows:
         terminalreporter.section("parity: relative L2 error, worst output of each case")
         for name, count, worst, error, limit in sorted(rows):
-            terminalreporter.write_line(
-                f"{name:36} {count:3} outputs  {error:8.1e} of {limit:7.0e}  {worst}"
-            )
+            terminalreporter.write_line(f"{name:36} {count:3} outputs  {error:8.1e} of {limit:7.0e}  {worst}")

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from comfyui_codi.codi_core.checkpoints.convert import counterparts, from_official, has_alignment
 from comfyui_codi.codi_core.checkpoints.names import diffuser_renames
 from comfyui_codi.codi_core.modality import Modality
 from comfyui_codi.codi_core.models.unet import UNet
-from torch import Tensor
 
 ROOT = "model.diffusion_model."
 DIFFUSER_OF = {

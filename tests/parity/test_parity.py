@@ -32,10 +32,7 @@ def test_case_matches(
     pairs = check(Case(facts, tensors, model))
     tolerance = facts["tolerance"]
     errors = {name: relative_error(*pair) for name, pair in pairs.items()}
-    limits = {
-        name: tolerance["gradient_norm_rel" if name.startswith("gradient_norm") else "rel_l2"]
-        for name in errors
-    }
+    limits = {name: tolerance["gradient_norm_rel" if name.startswith("gradient_norm") else "rel_l2"] for name in errors}
     worst = max(errors, key=lambda name: errors[name] / limits[name])
     parity_table.append((golden.stem, len(errors), worst, errors[worst], limits[worst]))
     assert all(errors[name] <= limits[name] for name in errors), errors

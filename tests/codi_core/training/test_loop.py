@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from comfyui_codi.codi_core.errors import ConfigError
 from comfyui_codi.codi_core.training.loop import STATE_NAME, Progress, Settings, TrainingError, train
-from torch import Tensor, nn
 
 SETTINGS = Settings(steps=12, batch=4, learning_rate=0.05, precision="no", save_every=5)
 
@@ -34,7 +35,7 @@ class Line(nn.Module):
         return {"loss": loss * float("nan") if self.calls == self.broken_at else loss}
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     pass
 
 
@@ -42,11 +43,11 @@ class Stopped(Exception):
 def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: Path, stop_after: int) -> None:
     def stop(progress: Progress) -> None:
         if progress.step == stop_after:
-            raise Stopped
+            raise StoppedError
 
     whole, parted = Line(), Line()
     train("line", whole, SETTINGS, tmp_path / "whole")
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         train("line", parted, SETTINGS, tmp_path / "parted", stop)
     resumed = Line()
     train("line", resumed, SETTINGS, tmp_path / "parted")
@@ -63,14 +64,14 @@ def test_a_finished_run_gives_its_weights_without_another_step(tmp_path: Path) -
 
 
 def test_a_loss_that_is_no_number_stops_with_the_step_and_keeps_the_last_state(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="nan at step 7.*state of step 5 is kept"):
+    with pytest.raises(TrainingError, match=r"nan at step 7.*state of step 5 is kept"):
         train("line", Line(broken_at=8), SETTINGS, tmp_path)
     assert torch.load(tmp_path / STATE_NAME, weights_only=True)["step"] == 5
 
 
 def test_other_settings_are_refused_in_the_same_folder(tmp_path: Path) -> None:
     train("line", Line(), SETTINGS, tmp_path)
-    with pytest.raises(ConfigError, match="started with .*'batch': 4.*go on with the same"):
+    with pytest.raises(ConfigError, match=r"started with .*'batch': 4.*go on with the same"):
         train("line", Line(), Settings(steps=12, batch=5, precision="no"), tmp_path)
 
 

@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
 from comfyui_codi.codi_core.modality import Modality
 from comfyui_codi.codi_core.models.unet import UNet
 from comfyui_codi.codi_core.sampling import NOISE_SCHEDULE, make_scheduler
@@ -15,8 +18,6 @@ from comfyui_codi.codi_core.training.bridge import agreeing, contrastive_loss
 from comfyui_codi.codi_core.training.diffuse import DROPPED, DiffusionObjective, mixed_prompts
 from comfyui_codi.codi_core.training.losses import diffusion_target
 from comfyui_codi.codi_core.training.world import NONE, Fact
-from hypothesis import given
-from hypothesis import strategies as st
 
 WIDTH = 16
 SHAPES = {Modality.IMAGE: (4, 8, 8), Modality.VIDEO: (4, 2, 8, 8), Modality.AUDIO: (4, 8, 4), Modality.TEXT: (6,)}
