@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from accelerate import Accelerator
@@ -43,6 +43,7 @@ class Settings:
     seed: int = 0
 
 
+@runtime_checkable
 class Objective(Protocol):
     """What a task minimises: an `nn.Module` that holds the trained networks; frozen ones have no gradients.
 

@@ -156,5 +156,6 @@ def test_spectral_distance_hears_pitch_but_not_phase() -> None:
     shifted = torch.sin(2 * torch.pi * 440 * time + 1.0)[None]
     higher = torch.sin(2 * torch.pi * 660 * time)[None]
     noise = 1e-3 * torch.randn(1, 4096, generator=torch.Generator().manual_seed(0))
-    assert spectral_distance(shifted + noise, tone + noise, 512) < 0.2
-    assert spectral_distance(higher + noise, tone + noise, 512) > 1.0
+    other_phase = spectral_distance(shifted + noise, tone + noise, 512)
+    other_pitch = spectral_distance(higher + noise, tone + noise, 512)
+    assert 5 * other_phase < other_pitch

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from comfyui_codi.codi_core.errors import ConfigError, PromptError
+from comfyui_codi.codi_core.mixing import MixMode, mix
+from comfyui_codi.codi_core.values import Condition
+
+modes = st.sampled_from(MixMode)
+weights = st.floats(0.01, 100)
+
+
+def prompt(seed: int, batch: int = 1) -> Condition:
+    """A random direction of length 1, and another one as null."""
+    made = torch.nn.functional.normalize(
+        torch.randn(2, batch, 1, 8, generator=torch.Generator().manual_seed(seed)), dim=-1
+    )
+    return Condition(made[0], made[1])
+
+
+def along(*numbers: float) -> Condition:
+    row = torch.tensor([[numbers]], dtype=torch.float32)
+    return Condition(row, row)
+
+
+def close(one: Tensor, other: Tensor) -> bool:
+    return torch.allclose(one, other, atol=1e-5)
+
+
+@given(mode=modes, weight=weights)
+def test_one_prompt_mixes_to_itself(mode, weight):
+    one = prompt(0)
+    assert mix([one], [weight], mode) is one
+
+
+@given(mode=modes, count=st.integers(2, 4), shares=st.lists(weights, min_size=4, max_size=4))
+def test_equal_prompts_mix_to_themselves(mode, count, shares):
+    mixed = mix([prompt(0)] * count, shares[:count], mode)
+    assert close(mixed.embedding, prompt(0).embedding)
+    assert close(mixed.null, prompt(0).null)
+
+
+@given(mode=modes, shares=st.lists(weights, min_size=3, max_size=3), factor=weights)
+def test_only_the_ratio_of_weights_counts(mode, shares, factor):
+    prompts = [prompt(seed) for seed in range(3)]
+    one, other = mix(prompts, shares, mode), mix(prompts, [share * factor for share in shares], mode)
+    assert close(one.embedding, other.embedding)
+    assert close(one.null, other.null)
+
+
+@given(order=st.permutations(range(3)), mode=st.sampled_from([MixMode.LINEAR, MixMode.NORM_PRESERVING]))
+def test_the_order_of_prompts_does_not_matter_where_all_are_mixed_at_once(order, mode):
+    prompts, shares = [prompt(seed) for seed in range(3)], [1.0, 2.0, 4.0]
+    straight = mix(prompts, shares, mode)
+    shuffled = mix([prompts[index] for index in order], [shares[index] for index in order], mode)
+    assert close(straight.embedding, shuffled.embedding)
+
+
+@given(mode=modes, share=weights)
+def test_a_weight_of_zero_leaves_a_prompt_out(mode, share):
+    for shares in ([share, 0.0], [0.0, share]):
+        kept = prompt(shares.index(share))
+        assert close(mix([prompt(0), prompt(1)], shares, mode).embedding, kept.embedding)
+
+
+@pytest.mark.parametrize("mode", MixMode)
+def test_no_weights_are_equal_weights(mode):
+    prompts = [prompt(seed) for seed in range(3)]
+    assert torch.equal(mix(prompts, mode=mode).embedding, mix(prompts, [1.0, 1.0, 1.0], mode).embedding)
+
+
+def test_linear_is_the_weighted_mean_and_is_not_normalised():
+    mixed = mix([along(1, 0), along(0, 1)], [3.0, 1.0]).embedding
+    assert close(mixed, torch.tensor([[[0.75, 0.25]]]))
+
+
+def test_norm_preserving_keeps_the_direction_of_the_mean_and_the_length_of_the_prompts():
+    mixed = mix([along(1, 0), along(0, 1)], mode="norm_preserving").embedding
+    assert close(mixed, torch.full((1, 1, 2), math.sqrt(0.5)))
+
+
+@given(share=st.floats(0.0, 1.0))
+def test_slerp_goes_along_the_circle_at_even_speed(share):
+    mixed = mix([along(1, 0), along(0, 1)], [1 - share, share], "slerp").embedding
+    angle = share * math.pi / 2
+    assert close(mixed, torch.tensor([[[math.cos(angle), math.sin(angle)]]]))
+
+
+def test_slerp_interpolates_lengths():
+    assert close(mix([along(2, 0), along(0, 4)], mode="slerp").embedding.norm(), torch.tensor(3.0))
+
+
+@pytest.mark.parametrize("mode", MixMode)
+@pytest.mark.parametrize("second", [(-1.0, 0.0), (0.0, 0.0), (1.0, 1e-7)], ids=["opposite", "zero", "parallel"])
+def test_degenerate_pairs_stay_finite(mode, second):
+    assert mix([along(1, 0), along(*second)], mode=mode).embedding.isfinite().all()
+
+
+@pytest.mark.parametrize("mode", MixMode)
+def test_each_row_and_the_null_prompts_are_mixed_alike(mode):
+    first, second = prompt(0, batch=3), prompt(1, batch=3)
+    mixed = mix([first, second], [1.0, 2.0], mode)
+    for row in range(3):
+        rows = [Condition(each.embedding[row : row + 1], each.null[row : row + 1]) for each in (first, second)]
+        alone = mix(rows, [1.0, 2.0], mode)
+        assert close(mixed.embedding[row : row + 1], alone.embedding)
+        assert close(mixed.null[row : row + 1], alone.null)
+
+
+@pytest.mark.parametrize("mode", MixMode)
+def test_one_row_serves_every_row_of_a_larger_batch(mode):
+    many, one = prompt(0, batch=3), prompt(1)
+    repeated = Condition(one.embedding.repeat(3, 1, 1), one.null.repeat(3, 1, 1))
+    assert close(mix([many, one], mode=mode).embedding, mix([many, repeated], mode=mode).embedding)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "shares", "message"),
+    [
+        ([], None, "wanted at least one prompt, got none; connect or give one"),
+        ([0, 1], [1.0], r"one weight for each of the 2 prompts, got 1: \[1.0\]"),
+        ([0, 1], [1.0, -0.5], "a weight must be a number from 0 on, got -0.5; use 0 to leave a prompt out"),
+        ([0, 1], [1.0, math.nan], "from 0 on, got nan"),
+        ([0, 1], [1.0, math.inf], "from 0 on, got inf"),
+        ([0, 1], [0.0, 0.0], "all 2 weights are zero; raise at least one above 0"),
+    ],
+)
+def test_unusable_weights_say_what_is_wrong(prompts, shares, message):
+    with pytest.raises(PromptError, match=message):
+        mix([prompt(seed) for seed in prompts], shares)
+
+
+def test_prompts_of_different_batches_say_both_shapes():
+    with pytest.raises(PromptError, match=r"\(2, 1, 8\), \(3, 1, 8\).*encode them all with the same model"):
+        mix([prompt(0, batch=2), prompt(1, batch=3)])
+
+
+def test_an_unknown_mode_lists_the_modes():
+    with pytest.raises(ConfigError, match="unknown mode 'cubic'; choose one of: linear, norm_preserving, slerp"):
+        mix([prompt(0), prompt(1)], mode="cubic")

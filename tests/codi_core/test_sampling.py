@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from comfyui_codi.codi_core.errors import ConfigError, ShapeError
+from comfyui_codi.codi_core.modality import Modality
+from comfyui_codi.codi_core.models.joint import Alignment, JointDenoiser
+from comfyui_codi.codi_core.sampling import (
+    NOISE_SCHEDULE,
+    JointSampler,
+    SchedulerName,
+    guidance_scales,
+    make_scheduler,
+    noise_generator,
+)
+from comfyui_codi.codi_core.values import Condition
+
+IMAGE, AUDIO = Modality.IMAGE, Modality.AUDIO
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture
+def denoiser(tiny_diffusers):
+    return JointDenoiser({modality: tiny_diffusers[modality] for modality in (IMAGE, AUDIO)})
+
+
+@pytest.fixture
+def noise():
+    return {IMAGE: random(2, 4, 4, 4), AUDIO: random(2, 4, 4, 4, seed=1)}
+
+
+@pytest.fixture
+def condition():
+    return Condition(random(2, 1, 20, seed=2), random(2, 1, 20, seed=3))
+
+
+def sample(denoiser, noise, condition, *, steps=3, guidance=2.0, on_step=None, scheduler="ddim"):
+    generators = {modality: noise_generator(0, modality) for modality in noise}
+    return JointSampler(denoiser, scheduler=scheduler).sample(
+        noise, condition, steps=steps, guidance=guidance, generators=generators, on_step=on_step
+    )
+
+
+@given(steps=st.integers(1, 500))
+def test_ddim_takes_the_timesteps_that_codi_was_sampled_with(steps):
+    scheduler = make_scheduler("ddim")
+    scheduler.set_timesteps(steps)
+    stride = 1000 // steps
+    assert scheduler.timesteps.tolist() == [t for t in range(1, 1001, stride) if t < 1000][::-1]
+
+
+def walk(scheduler: str, prediction_type: str, noise: Tensor, clean_of, denoiser, steps: int = 50) -> Tensor:
+    """Sample with a network that is perfect: `clean_of(noisy, signal, noise)` is its estimate of the clean latent."""
+    schedule = {**NOISE_SCHEDULE, "prediction_type": prediction_type}
+    sampler = JointSampler(denoiser, scheduler=scheduler, noise_schedule=schedule)
+    cumulative = sampler.schedulers[IMAGE].alphas_cumprod
+    latents, generators = sampler.start({IMAGE: noise}, steps), {IMAGE: noise_generator(0, IMAGE)}
+    for timestep in sampler.schedulers[IMAGE].timesteps:
+        noisy = sampler.schedulers[IMAGE].scale_model_input(latents[IMAGE], timestep)
+        signal, level = cumulative[int(timestep)].sqrt(), (1 - cumulative[int(timestep)]).sqrt()
+        clean = clean_of(noisy, signal, level)
+        epsilon = (noisy - signal * clean) / level
+        output = epsilon if prediction_type == "epsilon" else signal * epsilon - level * clean
+        latents = sampler.step({IMAGE: output}, timestep, latents, generators)
+    return latents[IMAGE]
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("scheduler", SchedulerName)
+def test_every_scheduler_finds_the_only_possible_latent(scheduler, prediction_type, denoiser):
+    wanted = random(2, 4, 4, 4, seed=5)
+    found = walk(scheduler, prediction_type, random(2, 4, 4, 4), lambda *_: wanted, denoiser)
+    # All but ancestral Euler stop at the noise level of the first timestep, 3 % of the noise.
+    assert (found - wanted).abs().max() < 0.15
+    assert (found - wanted).std() < 0.05
+
+
+@pytest.mark.parametrize("scheduler", SchedulerName)
+def test_every_scheduler_gives_the_spread_of_the_data(scheduler, denoiser):
+    """Of Gaussian data of any spread the best estimate is linear, so the result is known."""
+    spread = 0.5
+
+    def posterior_mean(noisy: Tensor, signal: Tensor, level: Tensor) -> Tensor:
+        return noisy * signal * spread**2 / (signal**2 * spread**2 + level**2)
+
+    found = walk(scheduler, "epsilon", random(4, 4, 32, 32), posterior_mean, denoiser, steps=200)
+    assert found.mean().abs() < 0.02
+    assert math.isclose(found.std(), spread, rel_tol=0.05)
+
+
+@pytest.mark.parametrize("scheduler", SchedulerName)
+def test_every_scheduler_runs_on_networks_and_repeats_itself(scheduler, denoiser, noise, condition):
+    first = sample(denoiser, noise, condition, scheduler=scheduler)
+    second = sample(denoiser, noise, condition, scheduler=scheduler)
+    for modality in noise:
+        assert first[modality].shape == noise[modality].shape
+        assert first[modality].isfinite().all()
+        assert torch.equal(first[modality], second[modality])
+
+
+def test_each_output_steps_a_scheduler_of_its_own(denoiser):
+    schedulers = JointSampler(denoiser, scheduler="dpmpp_2m").schedulers
+    assert schedulers[IMAGE] is not schedulers[AUDIO]
+
+
+def test_the_noise_of_an_output_depends_on_seed_and_modality_alone():
+    def draw(seed: int, modality: Modality) -> Tensor:
+        return torch.randn(64, generator=noise_generator(seed, modality))
+
+    assert torch.equal(draw(0, IMAGE), draw(0, IMAGE))
+    assert not torch.equal(draw(0, IMAGE), draw(1, IMAGE))
+    assert not torch.equal(draw(0, IMAGE), draw(0, AUDIO))
+    assert draw(2**64 - 1, IMAGE).isfinite().all()
+
+
+def test_guidance_scale_one_is_the_conditional_branch(denoiser, noise, condition):
+    sampler = JointSampler(denoiser)
+    latents = sampler.start(noise, 3)
+    timestep = sampler.schedulers[IMAGE].timesteps[0]
+    scales = dict.fromkeys(noise, 1.0)
+    guided = sampler.noise(latents, timestep, sampler.contexts(condition, scales), scales)
+    direct = denoiser(latents, timestep.expand(2), dict.fromkeys(noise, condition.embedding))
+    for modality in noise:
+        assert torch.equal(guided[modality], direct[modality])
+
+
+@pytest.mark.parametrize("scale", [0.0, 2.5])
+def test_guidance_goes_from_the_null_prompt_towards_the_prompt(scale, denoiser, noise, condition):
+    sampler = JointSampler(denoiser)
+    latents = sampler.start(noise, 3)
+    timestep = sampler.schedulers[IMAGE].timesteps[0]
+    scales = {IMAGE: scale, AUDIO: 1.0}
+    guided = sampler.noise(latents, timestep, sampler.contexts(condition, scales), scales)
+    null, prompted = (
+        denoiser(latents, timestep.expand(2), dict.fromkeys(noise, rows))
+        for rows in (condition.null, condition.embedding)
+    )
+    wanted = null[IMAGE] + scale * (prompted[IMAGE] - null[IMAGE])
+    torch.testing.assert_close(guided[IMAGE], wanted, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(guided[AUDIO], prompted[AUDIO], atol=1e-5, rtol=1e-4)
+
+
+def test_guidance_between_equal_prompts_changes_nothing(denoiser, noise, condition):
+    same = Condition(condition.embedding, condition.embedding)
+    strong, none = sample(denoiser, noise, same, guidance=7.5), sample(denoiser, noise, same, guidance=1.0)
+    for modality in noise:
+        torch.testing.assert_close(strong[modality], none[modality], atol=1e-3, rtol=1e-3)
+
+
+def test_on_step_hears_every_step(denoiser, noise, condition):
+    reports = []
+    final = sample(denoiser, noise, condition, steps=4, on_step=reports.append)
+    assert [(report.step, report.steps) for report in reports] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert torch.equal(reports[-1].latents[IMAGE], final[IMAGE])
+
+
+def test_what_on_step_raises_ends_the_run(denoiser, noise, condition):
+    class CancelledError(Exception):
+        pass
+
+    steps = []
+
+    def stop_at_two(report):
+        steps.append(report.step)
+        if report.step == 2:
+            raise CancelledError
+
+    with pytest.raises(CancelledError):
+        sample(denoiser, noise, condition, steps=10, on_step=stop_at_two)
+    assert steps == [1, 2]
+
+
+def test_rows_do_not_influence_one_another(denoiser, noise, condition):
+    together = sample(denoiser, noise, condition)
+    for row in range(2):
+        rows = slice(row, row + 1)
+        alone = sample(
+            denoiser,
+            {modality: latent[rows] for modality, latent in noise.items()},
+            Condition(condition.embedding[rows], condition.null[rows]),
+        )
+        for modality in noise:
+            torch.testing.assert_close(together[modality][rows], alone[modality], atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("alignment", Alignment)
+def test_the_order_of_outputs_does_not_matter(alignment, denoiser, noise, condition):
+    turned = JointDenoiser(dict(reversed(denoiser.diffusers.items())), alignment)
+    straight = JointDenoiser(denoiser.diffusers, alignment)
+    one = sample(straight, noise, condition)
+    other = sample(turned, dict(reversed(noise.items())), condition)
+    for modality in noise:
+        assert torch.equal(one[modality], other[modality])
+
+
+@pytest.mark.parametrize("steps", [0, 501, -3])
+def test_too_few_or_many_steps_say_the_range(steps, denoiser, noise, condition):
+    with pytest.raises(ConfigError, match=f"steps must lie between 1 and 500, got {steps}"):
+        sample(denoiser, noise, condition, steps=steps)
+
+
+@pytest.mark.parametrize("scale", [-1.0, math.nan, math.inf])
+def test_an_unusable_guidance_says_which(scale):
+    with pytest.raises(ConfigError, match="guidance for image must be a number from 0 on"):
+        guidance_scales({IMAGE: scale}, [IMAGE])
+
+
+def test_a_missing_guidance_names_the_output():
+    with pytest.raises(ConfigError, match="guidance for image given, none for audio; add it or give one number"):
+        guidance_scales({IMAGE: 2.0}, [IMAGE, AUDIO])
+
+
+def test_an_unknown_scheduler_lists_them_all():
+    with pytest.raises(ConfigError, match="ddim, dpmpp_2m, unipc, euler, euler_ancestral"):
+        make_scheduler("plms")
+
+
+def test_a_latent_that_explodes_is_named(denoiser, noise, condition):
+    with pytest.raises(ShapeError, match=r"image latent is no longer finite at timestep .*lower the guidance"):
+        sample(denoiser, noise | {IMAGE: noise[IMAGE] * math.inf}, condition)

@@ -1,0 +1,82 @@
+"""The stages end to end: every task reads the parts it builds on and writes those it trains."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from comfyui_codi.codi_core.config import mini
+from comfyui_codi.codi_core.errors import ConfigError
+from comfyui_codi.codi_core.modality import Modality
+from comfyui_codi.codi_core.pipeline import BUNDLED, CoDiPipeline
+from comfyui_codi.codi_core.training import stages
+from comfyui_codi.codi_core.training.command import train_command
+from comfyui_codi.codi_core.training.stages import Stage, prepare, run_stage, tasks
+
+SHORT = {"steps": 1, "batch": 2, "rows": 4, "precision": "no"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the shipped model, to be trained on."""
+    copy = tmp_path_factory.mktemp("model") / "codi-mini"
+    shutil.copytree(BUNDLED["codi-mini"], copy)
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("stage", "task"), [(stage, task) for stage, planned in tasks(mini()).items() for task in planned]
+)
+def test_a_task_writes_the_parts_it_trains_and_no_others(folder: Path, stage: Stage, task: str) -> None:
+    before = {part: load_file(folder / part / "model.safetensors") for part in mini().parts}
+    run_stage(folder, stage, mini(), {task: SHORT}, only=task)
+    changed = {
+        part
+        for part, state in before.items()
+        if any(
+            not torch.allclose(value.float(), state[name].float(), atol=1e-6)
+            for name, value in load_file(folder / part / "model.safetensors").items()
+        )
+    }
+    assert changed == set(tasks(mini())[stage][task].parts)
+
+
+def test_a_model_made_by_all_stages_still_runs(folder: Path) -> None:
+    made = CoDiPipeline.from_pretrained(folder)(["a red circle"], list(Modality), steps=1)
+    assert set(made) == set(Modality)
+
+
+def test_latent_scales_bring_latents_to_unit_variance(folder: Path) -> None:
+    workshop = prepare(folder, mini())
+    stages.measure_scale(Modality.IMAGE)(workshop)
+    scale = workshop.config.modalities[Modality.IMAGE].latent_scale
+    assert prepare(folder, mini()).config.modalities[Modality.IMAGE].latent_scale == scale
+    assert 0.1 < scale < 10
+
+
+def test_a_new_folder_gets_tokenizers_that_fit_the_preset(tmp_path: Path) -> None:
+    workshop = prepare(tmp_path / "new", mini())
+    workshop["clip"], workshop["text_autoencoder"]
+
+
+def test_the_command_names_unknown_stages_tasks_and_settings(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="unknown stage 'polish'.*autoencode, bridge, diffuse, align"):
+        train_command("polish", folder, "mini", None, None)
+    with pytest.raises(ConfigError, match="unknown task 'nose'.*clip, clip_video, clap"):
+        train_command("bridge", folder, "mini", "nose", None)
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"clip": {"stepz": 1}}))
+    with pytest.raises(ConfigError, match="unknown setting of clip 'stepz'.*steps, batch"):
+        train_command("bridge", folder, "mini", None, config)
+
+
+def test_the_command_trains_and_prints_the_folder(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"clap": SHORT}))
+    train_command("bridge", folder, "mini", "clap", config)
+    assert capsys.readouterr().out.strip() == str(folder)
