@@ -31,7 +31,7 @@ class PairingWeights(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         *_, options = self.make_parser(ctx).parse_args(list(args))
         rest = super().parse_args(ctx, args)
-        kinds = [option.name for option in options if option.name in PROMPTS]
+        kinds: list[Any] = [option.name for option in options if option.name in PROMPTS]
         weights = ctx.params["weight"] or ()
         if len(kinds) == len(weights):
             pairs = sorted(zip(kinds, weights, strict=True), key=lambda pair: PROMPTS.index(pair[0]))

@@ -65,13 +65,13 @@ def test_a_new_folder_gets_tokenizers_that_fit_the_preset(tmp_path: Path) -> Non
 
 
 def test_the_command_names_unknown_stages_tasks_and_settings(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="unknown stage 'polish'.*autoencode, bridge, diffuse, align"):
+    with pytest.raises(ConfigError, match=r"unknown stage 'polish'.*autoencode, bridge, diffuse, align"):
         train_command("polish", folder, "mini", None, None)
-    with pytest.raises(ConfigError, match="unknown task 'nose'.*clip, clip_video, clap"):
+    with pytest.raises(ConfigError, match=r"unknown task 'nose'.*clip, clip_video, clap"):
         train_command("bridge", folder, "mini", "nose", None)
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"clip": {"stepz": 1}}))
-    with pytest.raises(ConfigError, match="unknown setting of clip 'stepz'.*steps, batch"):
+    with pytest.raises(ConfigError, match=r"unknown setting of clip 'stepz'.*steps, batch"):
         train_command("bridge", folder, "mini", None, config)
 
 
