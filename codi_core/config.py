@@ -148,7 +148,7 @@ def _vocoder(**arguments: Any) -> dict[str, Any]:
 
 
 def official() -> CoDiConfig:
-    """The released system: 4.9 billion parameters, 256² × 8 frames, 10.24 s of sound (ARCHITECTURE 1)."""
+    """The released system: 4.9 billion parameters, 256² × 8 frames, 10.24 s of sound."""
     vision = OutputSize(height=256, width=256, frames=8)
     return CoDiConfig(
         name="official",

@@ -65,7 +65,7 @@ NOISE_SCHEDULE: dict[str, Any] = {
     "steps_offset": 1,
     "prediction_type": "epsilon",
 }
-"""The schedule that the released diffusers were trained with (ARCHITECTURE 8), in diffusers' words."""
+"""The schedule that the released diffusers were trained with, in diffusers' words."""
 
 
 def make_scheduler(name: str, noise_schedule: Mapping[str, Any] = NOISE_SCHEDULE) -> Any:

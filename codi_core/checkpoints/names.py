@@ -81,7 +81,7 @@ def _at(ours: str, official: str, table: Sequence[Rename]) -> Iterator[Rename]:
 
 
 def diffuser_renames(arguments: Mapping[str, Any]) -> list[Rename]:
-    """The table of one diffuser, from the arguments of its `UNet` (ARCHITECTURE 3 to 6).
+    """The table of one diffuser, from the arguments of its `UNet`.
 
     The official blocks are numbered through: first the stem, then per level its units and the downsampling.
     """

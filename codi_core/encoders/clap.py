@@ -82,7 +82,7 @@ class CLAPEncoder(ModelMixin, ConfigMixin):
         return functional.pad(repeated, (0, self.longest_samples - repeated.shape[1]))
 
     def log_mel(self, samples: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch 1 frames bands"]:
-        """Mel power spectrogram in decibels (ARCHITECTURE 13), at least -100; always in float32.
+        """Mel power spectrogram in decibels, at least -100; always in float32.
 
         The last frame is centred on the very end of the sound; it goes if the network has no room for it.
         """

@@ -123,7 +123,7 @@ class CLIPEncoder(ModelMixin, ConfigMixin):
         return as_token(self.clip.visual_projection(pooled))
 
     def embed_frames(self, pixels: Float[Tensor, "batch frames 3 size size"]) -> Float[Tensor, "batch 1 width"]:
-        """The mean of the frames' class tokens (ARCHITECTURE 12). A single frame is read as a picture."""
+        """The mean of the frames' class tokens. A single frame is read as a picture."""
         batch, frames = pixels.shape[:2]
         if frames == 1:
             return self.embed_pixels(pixels[:, 0])
@@ -139,7 +139,7 @@ class CLIPEncoder(ModelMixin, ConfigMixin):
 
 
 def clip_pixels(pixels: Float[Tensor, "batch 3 height width"], size: int) -> Float[Tensor, "batch 3 size size"]:
-    """Pictures in [-1, 1] as the vision tower wants them (ARCHITECTURE 14.2); gives no gradients.
+    """Pictures in [-1, 1] as the vision tower wants them; gives no gradients.
 
     8 bits, cut off, not rounded; shortest edge to `size` by Pillow's bicubic; middle square; normalised.
     """

@@ -20,7 +20,7 @@ class PromptReader:
     """How prompts of a modality are read.
 
     part: folder name of the encoder. encode: encoder and media to embedding. null: the media that stands for
-    "no wish" (ARCHITECTURE 14.3), of the size at which the encoder has least to do.
+    "no wish", of the size at which the encoder has least to do.
     """
 
     part: str

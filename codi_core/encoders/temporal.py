@@ -54,7 +54,7 @@ class ChannelFeedForward(nn.Module):
 
 
 class TemporalBlock(nn.Module):
-    """Attention over frames, then a feed-forward (ARCHITECTURE 12). A new block changes nothing yet.
+    """Attention over frames, then a feed-forward. A new block changes nothing yet.
 
     Unlike the diffuser's temporal module it knows the distances between frames only, not their numbers.
     """

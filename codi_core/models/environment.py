@@ -29,7 +29,7 @@ class EnvironmentStage(nn.Module):
 
 
 class EnvironmentEncoder(nn.Module):
-    """V(z) of the paper: reads a noisy latent and the timestep, never the prompt (ARCHITECTURE 6)."""
+    """V(z) of the paper: reads a noisy latent and the timestep, never the prompt."""
 
     def __init__(
         self,

@@ -47,7 +47,7 @@ def zeroed(layer: nn.Module) -> nn.Module:
 
 
 class TimeEmbedding(nn.Module):
-    """Sinusoids of the timestep (cosines first), then two linear layers (ARCHITECTURE 2.1)."""
+    """Sinusoids of the timestep (cosines first), then two linear layers."""
 
     def __init__(self, width: int, embedding_width: int, operations: Any = nn):
         super().__init__()
@@ -105,7 +105,7 @@ class GatedFeedForward(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Self-attention, attention over a context, feed-forward, on the positions of a feature map (ARCHITECTURE 2.3).
+    """Self-attention, attention over a context, feed-forward, on the positions of a feature map.
 
     Serves as the diffusers' own transformer (context: the prompt) and as connector (context: environments).
     """
@@ -137,7 +137,7 @@ class Transformer(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two mixing layers with the timestep added in between (ARCHITECTURE 2.2).
+    """Two mixing layers with the timestep added in between.
 
     `mixing` builds the layers that mix channels (3×3 convolution or linear), `shortcut` the one that adapts the
     skip path; it exists only if the number of channels changes.
@@ -168,7 +168,7 @@ class ResidualBlock(nn.Module):
 
 
 class VectorResidualBlock(ResidualBlock):
-    """A residual block on (rows, channels, slots, 1): all channels of all slots are mixed (ARCHITECTURE 5)."""
+    """A residual block on (rows, channels, slots, 1): all channels of all slots are mixed."""
 
     def forward(self, hidden: Tensor, embedding: Float[Tensor, "rows embedding"]) -> Tensor:
         slots = hidden.shape[2]

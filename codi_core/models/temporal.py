@@ -1,4 +1,4 @@
-"""The temporal module of the vision diffuser: what turns an image network into a video network (ARCHITECTURE 2.5)."""
+"""The temporal module of the vision diffuser: what turns an image network into a video network."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def diffusion_loss(
     timestep: Int[Tensor, "batch"],
     contexts: Mapping[Modality, Float[Tensor, "batch tokens width"]],
 ) -> Float[Tensor, ""]:
-    """Mean squared error per modality, then the mean over the modalities; all share the timestep (ARCHITECTURE 15)."""
+    """Mean squared error per modality, then the mean over the modalities; all share the timestep."""
     noisy = {modality: scheduler.add_noise(latent, noise[modality], timestep) for modality, latent in clean.items()}
     predicted = denoiser(noisy, timestep, contexts)
     losses = [
