@@ -12,7 +12,9 @@ from typer.core import TyperCommand
 from .errors import CoDiError, choose
 from .modality import Modality
 
-app = typer.Typer(help="Any-to-any generation with CoDi.", no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help="Any-to-any generation with CoDi.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
 
 Texts = list[str] | None
 Files = Annotated[list[Path] | None, typer.Option(metavar="FILE", help="A file as prompt. May be repeated.")]
@@ -32,10 +34,10 @@ class PairingWeights(TyperCommand):
         *_, options = self.make_parser(ctx).parse_args(list(args))
         rest = super().parse_args(ctx, args)
         kinds: list[Any] = [option.name for option in options if option.name in PROMPTS]
-        weights = ctx.params["weight"] or ()
-        if len(kinds) == len(weights):
+        weights = ctx.params["weight"]
+        if weights and len(kinds) == len(weights):
             pairs = sorted(zip(kinds, weights, strict=True), key=lambda pair: PROMPTS.index(pair[0]))
-            ctx.params["weight"] = [weight for _, weight in pairs] or None
+            ctx.params["weight"] = [weight for _, weight in pairs]
         return rest
 
 
@@ -84,7 +86,8 @@ def generate(
     model: Annotated[str, typer.Option(metavar="NAME|DIR", help="A bundled model or a folder.")] = "codi-mini",
     steps: Annotated[int, typer.Option(help="Denoising steps. More are slower and usually cleaner.")] = 25,
     guidance: Annotated[
-        float | None, typer.Option(help="How strongly prompts are followed. 1: no guidance. [default: the model's]")
+        float | None,
+        typer.Option(help="How strongly prompts are followed. 1: no guidance. Left out: the model's own scale."),
     ] = None,
     scheduler: Annotated[
         str, typer.Option(help="How a step is taken: ddim, dpmpp_2m, unipc, euler or euler_ancestral.")
