@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
@@ -19,12 +22,24 @@ from PIL import Image
 from comfyui_codi.codi_core import media, media_files
 from comfyui_codi.codi_core.errors import MediaError
 from comfyui_codi.codi_core.modality import FACTS, Modality
+from comfyui_codi.codi_core.training.pictures import render_videos
+from comfyui_codi.codi_core.training.world import World
 from comfyui_codi.codi_core.values import Frames, Picture, Waveform
 
 SIXTEEN_FRAMES = Frames(torch.linspace(-1, 1, 16 * 3 * 32 * 48).reshape(1, 16, 3, 32, 48), Fraction(25, 4))
 TONE = Waveform(0.5 * torch.sin(torch.arange(40_960) / 20)[None, None], 16_000)
 
 OPEN_FILES = Path("/proc/self/fd")
+
+WRITE_A_VIDEO = """
+import sys
+from fractions import Fraction
+import torch
+from comfyui_codi.codi_core.media import write_video
+from comfyui_codi.codi_core.values import Frames, Waveform
+clip = torch.load(sys.argv[1])
+write_video(sys.argv[2], Frames(clip["pixels"], Fraction(25, 4)), Waveform(clip["samples"], 16_000))
+"""
 
 
 def sound_file(path: Path, codec: str, samples: np.ndarray, kind: str, rate_hz: int = 16_000) -> Path:
@@ -342,6 +357,20 @@ def test_equal_values_give_equal_bytes(tmp_path: Path, name: str) -> None:
     for folder in ("first", "second"):
         media.write(value, tmp_path / folder / name, {"title": "same"})
         contents.add((tmp_path / folder / name).read_bytes())
+    assert len(contents) == 1
+
+
+def test_what_memory_held_before_does_not_show_in_a_video(tmp_path: Path) -> None:
+    """glibc fills fresh memory with the pattern it is told to; an encoder that reads such memory betrays itself."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = render_videos(World().draw(1, generator), generator).pixels
+    torch.save({"pixels": pixels, "samples": TONE.samples}, tmp_path / "clip.pt")
+    contents = set()
+    for pattern in ("1", "170"):
+        path = tmp_path / f"{pattern}.mp4"
+        program = [sys.executable, "-c", WRITE_A_VIDEO, str(tmp_path / "clip.pt"), str(path)]
+        subprocess.run(program, check=True, env=os.environ | {"MALLOC_PERTURB_": pattern})
+        contents.add(path.read_bytes())
     assert len(contents) == 1
 
 
