@@ -26,6 +26,11 @@ TOKEN_DROPOUT = 0.3
 WAVE_WEIGHT = 20.0
 QUIETEST_MAGNITUDE = 0.05
 """Of a short-time spectrum; what lies below is noise, of which there is so much that it would outweigh the tones."""
+CROP_SIDE = 32
+CROP_JITTER = 8
+"""Both in pixels."""
+WHOLE = 0.25
+"""Share of the steps on whole pictures; fewer of them, so that every step costs the same."""
 PIECE_FRAMES = 96
 SEGMENT_FRAMES = 48
 RESOLUTIONS = (256, 512, 1024)
@@ -44,26 +49,49 @@ class AutoencoderObjective(nn.Module):
         self.autoencoder = autoencoder
 
     def draw(self, count: int, generator: torch.Generator) -> dict[str, Any]:
-        """Half pictures, half frames of videos, whose figures stand in other places."""
+        """Half pictures, half frames of videos, whose figures stand in other places; mostly crops around the figure,
+        whose outline is what is hard to keep."""
         world = World()
+        whole = torch.rand((), generator=generator) < WHOLE
+        if whole:
+            count = -(-count // 4)
         still = render_images(world.draw(count // 2, generator), generator).pixels
         clips = render_videos(world.draw((count + 15) // 16, generator), generator).pixels.flatten(0, 1)
         frames = clips[torch.randperm(len(clips), generator=generator)[: count - count // 2]]
-        return {"media": torch.cat([still, frames])}
+        media = torch.cat([still, frames])
+        return {"media": media if whole else crop_to_figure(media, generator)}
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         posterior = self.autoencoder.encode(batch["media"], return_dict=False)[0]
         latent: Any = posterior.mean + posterior.std * torch.randn_like(posterior.mean)
         rebuilt = self.autoencoder.decode(latent, return_dict=False)[0]
         wanted = batch["media"]
-        chroma = wanted.amax(dim=1, keepdim=True) - wanted.amin(dim=1, keepdim=True)
-        weight = 1 + CHROMA_WEIGHT * chroma
+        weight = 1 + CHROMA_WEIGHT * chroma(wanted)
         difference = rebuilt.float() - wanted
         error = (weight * difference.abs()).mean() / weight.mean()
         squared = (weight * difference.square()).mean() / weight.mean()
         divergence = posterior.kl().mean() / posterior.mean[0].numel()
         loss = error + SQUARED_WEIGHT * squared + KL_WEIGHT * divergence
         return {"loss": loss, "error": error, "squared": squared, "divergence": divergence}
+
+
+def chroma(pixels: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch 1 height width"]:
+    return pixels.amax(dim=1, keepdim=True) - pixels.amin(dim=1, keepdim=True)
+
+
+def crop_to_figure(
+    pixels: Float[Tensor, "batch channels height width"], generator: torch.Generator
+) -> Float[Tensor, "batch channels side side"]:
+    """CROP_SIDE × CROP_SIDE pixels around where the colour is, not always in the middle."""
+    weight = chroma(pixels)[:, 0].square()
+    starts = []
+    for axis, length in enumerate(pixels.shape[2:], start=1):
+        along = weight.sum(dim=3 - axis)
+        centre = (along * torch.arange(length)).sum(dim=1) / along.sum(dim=1)
+        jitter = (2 * torch.rand(len(pixels), generator=generator) - 1) * CROP_JITTER
+        starts.append((centre + jitter - CROP_SIDE / 2).round().long().clamp(0, length - CROP_SIDE).tolist())
+    rows = zip(pixels, *starts, strict=True)
+    return torch.stack([each[:, y : y + CROP_SIDE, x : x + CROP_SIDE] for each, y, x in rows])
 
 
 class AudioAutoencoderObjective(AutoencoderObjective):

@@ -16,9 +16,10 @@ from diffusers.optimization import get_cosine_schedule_with_warmup
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
-from ..errors import CoDiError, ConfigError
+from ..errors import CoDiError, ConfigError, choose
 
 STATE_NAME = "state.pt"
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class TrainingError(CoDiError):
@@ -30,7 +31,7 @@ class Settings:
     """How one task is trained.
 
     batch: samples per step and process. warmup: share of the steps in which the rate rises. precision: of the
-    networks' arithmetic, "no" (float32), "bf16" or "fp16". save_every: steps between states to resume from.
+    networks' arithmetic, see PRECISIONS. save_every: steps between states to resume from.
     """
 
     steps: int
@@ -88,7 +89,10 @@ def train(
     Raises TrainingError if a loss is not finite, ConfigError if the state belongs to other settings.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    accelerator = Accelerator(mixed_precision=settings.precision)
+    # Accelerator's own mixed precision is one for the whole process, but tasks differ.
+    accelerator = Accelerator(mixed_precision="no")
+    dtype = PRECISIONS[choose("precision", settings.precision, PRECISIONS)]
+    autocast = torch.autocast(accelerator.device.type, dtype, enabled=dtype != torch.float32)
     trained = [parameter for parameter in objective.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
     schedule = get_cosine_schedule_with_warmup(optimizer, round(settings.steps * settings.warmup), settings.steps)
@@ -100,7 +104,9 @@ def train(
         generator = step_generator(settings.seed, task, step, accelerator.process_index)
         # Networks draw too (posterior samples); they do it from torch's own generator.
         torch.manual_seed(generator.initial_seed())
-        losses = wrapped(objective.draw(settings.batch, generator))
+        batch = objective.draw(settings.batch, generator)
+        with autocast:
+            losses = wrapped(batch)
         if not torch.isfinite(losses["loss"]):
             raise TrainingError(
                 f"{task}: the loss is {losses['loss'].item()} at step {step}; lower the learning rate. "

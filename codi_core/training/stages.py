@@ -211,7 +211,7 @@ def tasks(config: CoDiConfig) -> dict[Stage, dict[str, Task]]:
             "image_autoencoder": Task(
                 ("image_autoencoder",),
                 lambda workshop, _: AutoencoderObjective(_part(workshop, "image_autoencoder")),
-                TaskSettings(steps=2200, batch=16, learning_rate=1.5e-3),
+                TaskSettings(steps=6000, batch=64, learning_rate=1.5e-3),
                 measure_scale(Modality.IMAGE, Modality.VIDEO),
             ),
             "audio_autoencoder": Task(
@@ -236,7 +236,7 @@ def tasks(config: CoDiConfig) -> dict[Stage, dict[str, Task]]:
             "clip": Task(
                 ("clip",),
                 lambda workshop, _: image_objective(_part(workshop, "clip")),
-                TaskSettings(steps=5000, batch=48, learning_rate=1e-3),
+                TaskSettings(steps=5000, batch=64, learning_rate=1e-3, precision="fp32"),
             ),
             "clip_video": Task(
                 ("clip",),

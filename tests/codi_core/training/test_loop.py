@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from comfyui_codi.codi_core.errors import ConfigError
 from comfyui_codi.codi_core.training.loop import STATE_NAME, Progress, Settings, TrainingError, train
 
-SETTINGS = Settings(steps=12, batch=4, learning_rate=0.05, precision="no", save_every=5)
+SETTINGS = Settings(steps=12, batch=4, learning_rate=0.05, precision="fp32", save_every=5)
 
 
 class Line(nn.Module):
@@ -72,7 +72,7 @@ def test_a_loss_that_is_no_number_stops_with_the_step_and_keeps_the_last_state(t
 def test_other_settings_are_refused_in_the_same_folder(tmp_path: Path) -> None:
     train("line", Line(), SETTINGS, tmp_path)
     with pytest.raises(ConfigError, match=r"started with .*'batch': 4.*go on with the same"):
-        train("line", Line(), Settings(steps=12, batch=5, precision="no"), tmp_path)
+        train("line", Line(), Settings(steps=12, batch=5, precision="fp32"), tmp_path)
 
 
 def test_every_step_is_reported_and_logged(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from comfyui_codi.codi_core.training import stages
 from comfyui_codi.codi_core.training.command import train_command
 from comfyui_codi.codi_core.training.stages import Stage, prepare, run_stage, tasks
 
-SHORT = {"steps": 1, "batch": 2, "rows": 4, "precision": "no"}
+SHORT = {"steps": 1, "batch": 2, "rows": 4, "precision": "fp32"}
 
 
 @pytest.fixture(scope="module")
