@@ -138,6 +138,20 @@ def train(
     train_command(stage, folder, preset, only, config)
 
 
+@app.command("convert")
+def convert_checkpoints(
+    files: Annotated[list[Path], typer.Argument(metavar="SRC… DEST", help="Official .pth files, then a folder.")],
+    dtype: Annotated[
+        str | None, typer.Option(help="Number format of the weights: fp32, bf16 or fp16. Left out: as in the files.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a model folder of official checkpoint files, or add their parts to one."""
+    from .checkpoints.command import convert_command
+
+    convert_command(files, dtype, as_json=as_json)
+
+
 def main() -> None:
     """The console script. Errors that the user can mend end it with their message and exit code 1."""
     try:

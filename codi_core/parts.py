@@ -26,6 +26,8 @@ from .models.unet import UNet
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
 DIFFUSER = "diffuser_"
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""Number formats of weights, by the names that users know."""
 
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "clip": CLIPEncoder,

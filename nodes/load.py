@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from ..codi_core.models.joint import Alignment
+from ..codi_core.parts import DTYPES
 from ..codi_core.pipeline import BUNDLED, CoDiPipeline
 from .host import CoDiModel, default_dtype, device, io, model_folders, schema, share_memory
 
-DTYPES = {"auto": None, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+AUTO = "auto"
 
 
 def local_models() -> dict[str, Path]:
@@ -41,8 +40,8 @@ class LoadCoDi(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "dtype",
-                    options=list(DTYPES),
-                    default="auto",
+                    options=[AUTO, *DTYPES],
+                    default=AUTO,
                     tooltip="Number format of the weights. auto takes the fastest one for your device.",
                 ),
                 io.Combo.Input(
@@ -60,7 +59,7 @@ class LoadCoDi(io.ComfyNode):
     def execute(cls, checkpoint: str, dtype: str, alignment: str) -> io.NodeOutput:
         pipeline = CoDiPipeline.from_pretrained(
             local_models().get(checkpoint, checkpoint),
-            dtype=DTYPES[dtype] or default_dtype(),
+            dtype=default_dtype() if dtype == AUTO else DTYPES[dtype],
             device=device(),
             alignment=alignment,
         )

@@ -1,29 +1,11 @@
-"""The official parameter names and ours, as tables. Each entry renames a module (or one parameter) and all below it."""
+"""The official parameter names of the diffusers and ours."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-
-@dataclass(frozen=True)
-class Rename:
-    """ours, official: dotted names. trailing_ones: axes of size 1 that the official `weight` or parameter has behind
-    ours, because a 1×1 convolution stands there where we have a linear layer."""
-
-    ours: str
-    official: str
-    trailing_ones: int = 0
-
-    def below(self, ours: str, official: str) -> Rename:
-        """The same entry for a module that stands at these places."""
-        return Rename(_join(ours, self.ours), _join(official, self.official), self.trailing_ones)
-
-
-def _join(*parts: str) -> str:
-    return ".".join(part for part in parts if part)
-
+from .names import Rename, at, join
 
 TIME_EMBEDDING = (Rename("linear_1", "0"), Rename("linear_2", "2"))
 
@@ -75,11 +57,6 @@ TEMPORAL = (
 )
 
 
-def _at(ours: str, official: str, table: Sequence[Rename]) -> Iterator[Rename]:
-    for entry in table:
-        yield entry.below(ours, official)
-
-
 def diffuser_renames(arguments: Mapping[str, Any]) -> list[Rename]:
     """The table of one diffuser, from the arguments of its `UNet`.
 
@@ -92,18 +69,18 @@ def diffuser_renames(arguments: Mapping[str, Any]) -> list[Rename]:
     levels = len(units)
 
     def unit(ours: str, official: str) -> Iterator[Rename]:
-        yield from _at(_join(ours, "residual"), _join(official, "0") if temporal else official, residual)
+        yield from at(join(ours, "residual"), join(official, "0") if temporal else official, residual)
         if temporal:
-            yield from _at(_join(ours, "temporal"), _join(official, "1"), TEMPORAL)
+            yield from at(join(ours, "temporal"), join(official, "1"), TEMPORAL)
 
     def resample(ours: str, official: str, layer: str) -> Rename:
         """`layer`: the name of the convolution inside a spatial resampling; a vector one is a bare linear layer."""
         inner = "linear" if vector else ("conv" if layer == "conv" else "")
-        return Rename(_join(ours, inner), official if vector else _join(official, layer))
+        return Rename(join(ours, inner), official if vector else join(official, layer))
 
     stem = "stem.linear" if vector else "stem"
     table = [
-        *_at("time_embedding", "time_embed", TIME_EMBEDDING),
+        *at("time_embedding", "time_embed", TIME_EMBEDDING),
         Rename(stem, "input_blocks.0.0"),
     ]
     number = 1
@@ -111,15 +88,15 @@ def diffuser_renames(arguments: Mapping[str, Any]) -> list[Rename]:
         for index in range(units[level]):
             ours = f"down.{level}.units.{index}"
             table += unit(ours, f"input_blocks.{number}.0")
-            table += _at(f"{ours}.transformer", f"input_blocks.{number}.1", TRANSFORMER)
-            table += _at(f"{ours}.connector", f"input_block_connecters_in.{number}.0", TRANSFORMER)
+            table += at(f"{ours}.transformer", f"input_blocks.{number}.1", TRANSFORMER)
+            table += at(f"{ours}.connector", f"input_block_connecters_in.{number}.0", TRANSFORMER)
             number += 1
         if level < levels - 1:
             table.append(resample(f"down.{level}.downsample", f"input_blocks.{number}.0", "op"))
             number += 1
 
     table += unit("middle_first", "middle_block.0")
-    table += _at("middle_first.transformer", "middle_block.1", TRANSFORMER)
+    table += at("middle_first.transformer", "middle_block.1", TRANSFORMER)
     table += unit("middle_last", "middle_block.2")
 
     number = 0
@@ -127,10 +104,10 @@ def diffuser_renames(arguments: Mapping[str, Any]) -> list[Rename]:
         for index in range(units[level] + 1):
             ours = f"up.{step}.units.{index}"
             table += unit(ours, f"output_blocks.{number}.0")
-            table += _at(f"{ours}.transformer", f"output_blocks.{number}.1", TRANSFORMER)
+            table += at(f"{ours}.transformer", f"output_blocks.{number}.1", TRANSFORMER)
             place = 2 if transformers[level] else 1
             table.append(resample(f"{ours}.upsample", f"output_blocks.{number}.{place}", "conv"))
-            table += _at(f"{ours}.connector", f"output_block_connecters_in.{number}.0", TRANSFORMER)
+            table += at(f"{ours}.connector", f"output_block_connecters_in.{number}.0", TRANSFORMER)
             number += 1
 
     last = "last.1" if vector else "last"
@@ -148,18 +125,3 @@ def diffuser_renames(arguments: Mapping[str, Any]) -> list[Rename]:
             Rename(f"environment_encoder.head.{last}", f"connecters_out.{2 * stages}.2"),
         ]
     return table
-
-
-def official_name(ours: str, table: Mapping[str, Rename]) -> tuple[str, int]:
-    """The official name of one of our parameters, and how many axes of size 1 it has behind ours.
-
-    table: entries by `ours`. Raises KeyError for a name that no entry covers.
-    """
-    parts = ours.split(".")
-    for length in range(len(parts), 0, -1):
-        entry = table.get(".".join(parts[:length]))
-        if entry is not None:
-            rest = parts[length:]
-            ones = 0 if rest == ["bias"] else entry.trailing_ones
-            return _join(entry.official, *rest), ones
-    raise KeyError(ours)

@@ -58,7 +58,7 @@ class MelFrontend:
                 f"wanted more than {self.window_samples // 2} samples for a spectrogram, got {length}; "
                 "use a longer sound"
             )
-        window, filters = _analysis(self, samples.device)
+        window, filters = analysis(self, samples.device)
         with torch.autocast(samples.device.type, enabled=False):  # half precision cannot resolve quiet bands
             padded = functional.pad(samples.float(), (0, length - samples.shape[-1])).clamp(-1, 1)
             spectrum = torch.stft(padded, self.window_samples, self.hop_samples, window=window, return_complex=True)
@@ -67,7 +67,8 @@ class MelFrontend:
 
 
 @lru_cache(maxsize=8)
-def _analysis(mel: MelFrontend, device: torch.device) -> tuple[Float[Tensor, "window"], Float[Tensor, "bins bands"]]:
+def analysis(mel: MelFrontend, device: torch.device) -> tuple[Float[Tensor, "window"], Float[Tensor, "bins bands"]]:
+    """The window of the transform, and what turns its magnitudes into mel bands."""
     filters = mel_filter_bank(
         num_frequency_bins=mel.window_samples // 2 + 1,
         num_mel_filters=mel.bands,

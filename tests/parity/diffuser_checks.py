@@ -1,55 +1,22 @@
-"""What is run and compared for each kind of golden case. A check returns pairs (ours, golden) by the output's name."""
+"""What is run and compared for goldens of diffusers, joint steps, sampling and losses."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from cases import Case, Pairs
 from diffusers.models.embeddings import get_timestep_embedding
-from official_weights import DIFFUSER_OF, ROOT, OfficialModel
 from torch import Tensor
 
-from comfyui_codi.codi_core.mixing import mix
+from comfyui_codi.codi_core.checkpoints.official import OFFICIAL_PARTS
 from comfyui_codi.codi_core.modality import Modality
 from comfyui_codi.codi_core.models.joint import Alignment, JointDenoiser
 from comfyui_codi.codi_core.models.layers import Memories
 from comfyui_codi.codi_core.sampling import JointSampler, make_scheduler, noise_generator
 from comfyui_codi.codi_core.training.losses import diffusion_loss
 from comfyui_codi.codi_core.values import Condition
-
-Pairs = dict[str, tuple[Tensor, Tensor]]
-
-
-@dataclass(frozen=True)
-class Case:
-    """One golden: its JSON, its tensors, and the model with the weights that it was made with."""
-
-    facts: Mapping[str, Any]
-    tensors: Mapping[str, Tensor]
-    model: OfficialModel
-
-    def given(self, name: str) -> Tensor:
-        return self.tensors[f"in.{name}"]
-
-    def expected(self, name: str) -> Tensor:
-        return self.tensors[f"out.{name}"]
-
-    def modalities(self) -> list[Modality]:
-        return [Modality(name) for name in self.facts["call"]["xtype"]]
-
-    def latents(self) -> dict[Modality, Tensor]:
-        single = "in.x" in self.tensors
-        return {m: self.given("x" if single else f"x_{m}") for m in self.modalities()}
-
-    def context(self, prefix: str = "") -> Tensor:
-        """The conditions mixed by the case's weights."""
-        call = self.facts["call"]
-        kinds = call.get("condition_types", ["text"])
-        weights = [call.get("mix_weight", {}).get(kind, 1.0) for kind in kinds]
-        rows = [self.given(f"{prefix}cond_{kind}") for kind in kinds]
-        return mix([Condition(row, row) for row in rows], weights).embedding
 
 
 def _joint(case: Case, alignment: Alignment, modalities: list[Modality]) -> JointDenoiser:
@@ -185,8 +152,8 @@ def check_training(case: Case) -> Pairs:
 
 
 def _gradient_norm(case: Case, official: str) -> Tensor:
-    part = official.removeprefix(ROOT).split(".")[0]
-    modality = next(m for m, name in DIFFUSER_OF.items() if name == part)
+    diffusers = {m: entry.diffuser for m, entry in case.model.config.modalities.items()}
+    modality = next(m for m, name in diffusers.items() if official.startswith(OFFICIAL_PARTS[name].prefix))
     gradient = case.model.parameter(modality, official).grad
     assert gradient is not None
     return gradient.norm()[None]
@@ -255,7 +222,7 @@ def check_blocks(case: Case) -> Pairs:
     return {name: (ours, case.expected(name)) for name, ours in made.items()}
 
 
-CHECKS: dict[str, Callable[[Case], Pairs]] = {
+DIFFUSER_CHECKS: dict[str, Callable[[Case], Pairs]] = {
     "unet_": check_unet,
     "env_": check_environment,
     "joint_": check_joint,
@@ -266,7 +233,3 @@ CHECKS: dict[str, Callable[[Case], Pairs]] = {
     "diag_blocks": check_blocks,
 }
 """By the beginning of the case's name; the first that fits."""
-
-
-def check_for(name: str) -> Callable[[Case], Pairs] | None:
-    return next((check for start, check in CHECKS.items() if name.startswith(start)), None)

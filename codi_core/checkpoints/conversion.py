@@ -1,0 +1,162 @@
+"""Official checkpoint files → a model folder, strictly, part by part, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+from torch import Tensor, nn
+
+from ..config import INDEX_NAME, CoDiConfig, official
+from ..errors import CheckpointError
+from ..parts import CONFIG_NAME, DIFFUSER, WEIGHTS_NAME, build_part, write_index
+from .convert import Counterpart, counterparts, from_official
+from .files import open_official, write_safetensors
+from .official import OFFICIAL_PARTS, has_alignment
+
+SCRATCH_NAME = ".converting"
+OnProgress = Callable[[str, int, int], None]
+"""Called with the part's name, the bytes of it written so far and the bytes in all."""
+
+
+@dataclass(frozen=True)
+class FoundPart:
+    """A part found in an official file. aligned: None for parts that never have an environment encoder."""
+
+    name: str
+    source: Path
+    arguments: Mapping[str, Any]
+    aligned: bool | None
+
+    def module(self) -> nn.Module:
+        """Without weights; buffers that follow from the configuration are there."""
+        with init_empty_weights(include_buffers=False):
+            return build_part(self.name, self.arguments)
+
+
+def find_parts(sources: Sequence[Path], config: CoDiConfig) -> list[FoundPart]:
+    """Which parts the files hold, whatever the files are called. Names and shapes are checked, weights not yet read.
+
+    Raises CheckpointError for a file without any part, two files with the same one, and weights that do not fit.
+    """
+    found: dict[str, FoundPart] = {}
+    for source in sources:
+        state = open_official(source)
+        here = [name for name, part in OFFICIAL_PARTS.items() if any(map(part.wants, state))]
+        if not here:
+            some = ", ".join(list(state)[:3]) or "nothing"
+            raise CheckpointError(
+                f"{source} is not a CoDi checkpoint: wanted names that begin with "
+                f"{', '.join(part.prefix for part in OFFICIAL_PARTS.values())}, got {some}"
+            )
+        for name in here:
+            if name in found:
+                raise CheckpointError(
+                    f"both {found[name].source} and {source} hold the part {name!r}; give only one of them"
+                )
+            found[name] = _examined(name, source, state, config.parts[name])
+    return [found[name] for name in OFFICIAL_PARTS if name in found]
+
+
+def _examined(name: str, source: Path, state: Mapping[str, Tensor], arguments: Mapping[str, Any]) -> FoundPart:
+    aligned = None
+    if name.startswith(DIFFUSER):
+        aligned = has_alignment(state, OFFICIAL_PARTS[name].prefix)
+        if not aligned:
+            arguments = {**arguments, "environment": None}
+    part = FoundPart(name, source, arguments, aligned)
+    try:
+        from_official(state, _places(part, part.module()), OFFICIAL_PARTS[name])
+    except CheckpointError as error:
+        raise CheckpointError(f"{source}: {error}") from error
+    return part
+
+
+def _places(part: FoundPart, module: nn.Module) -> dict[str, Counterpart]:
+    return counterparts(module, OFFICIAL_PARTS[part.name], part.arguments)
+
+
+def convert(
+    sources: Sequence[Path],
+    destination: Path,
+    *,
+    config: CoDiConfig | None = None,
+    dtype: torch.dtype | None = None,
+    on_progress: OnProgress = lambda part, written, total: None,
+) -> list[FoundPart]:
+    """Write the parts of official files as a model folder, or add them to one that lacks them.
+
+    config: of the checkpoint's model, by default the released one. dtype: of the written weights, None keeps theirs.
+    The index is written last: until then the folder is no model, or the one that it was. What an earlier conversion
+    left behind when it was killed is cleared away.
+    Raises CheckpointError for unusable files, a part that the folder has already, and a full disk.
+    """
+    config = official() if config is None else config
+    found = find_parts(sources, config)
+    known = _parts_of(destination, found)
+    scratch = destination / SCRATCH_NAME
+    shutil.rmtree(scratch, ignore_errors=True)
+    try:
+        scratch.mkdir(parents=True)
+        for part in found:
+            _write(part, scratch / part.name, dtype, on_progress)
+        for part in found:
+            # What lies there belongs to no model: an earlier conversion was stopped between here and the index.
+            shutil.rmtree(destination / part.name, ignore_errors=True)
+            (scratch / part.name).rename(destination / part.name)
+        arguments = {part.name: part.arguments for part in found}
+        write_index(_of_parts(config, known | arguments), destination)
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot write {destination}: {error.strerror or error}; make room or choose another folder"
+        ) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        if not any(destination.glob("*")):
+            shutil.rmtree(destination, ignore_errors=True)
+    return found
+
+
+def _parts_of(destination: Path, found: Sequence[FoundPart]) -> dict[str, Mapping[str, Any]]:
+    """The parts that the destination has already."""
+    if not (destination / INDEX_NAME).exists():
+        return {}
+    known = dict(CoDiConfig.from_folder(destination).parts)
+    twice = [part.name for part in found if part.name in known]
+    if twice:
+        raise CheckpointError(
+            f"{destination} has the part {', '.join(twice)} already; remove that folder or choose another one"
+        )
+    return known
+
+
+def _of_parts(config: CoDiConfig, parts: Mapping[str, Mapping[str, Any]]) -> CoDiConfig:
+    """The configuration of a model that has these parts only; it makes what it has diffusers for."""
+    modalities = {modality: entry for modality, entry in config.modalities.items() if entry.diffuser in parts}
+    return replace(config, parts=parts, modalities=modalities)
+
+
+def _write(part: FoundPart, folder: Path, dtype: torch.dtype | None, on_progress: OnProgress) -> None:
+    # Opened anew for each part, so that the pages of the parts before it are let go.
+    module, state = part.module(), open_official(part.source)
+    places = _places(part, module)
+    computed = {name: tensor for name, tensor in module.state_dict().items() if name not in places}
+    tensors = from_official(state, places, OFFICIAL_PARTS[part.name]) | computed
+    width = dtype.itemsize if dtype else None
+    total = sum(each.numel() * (width or each.itemsize) for each in tensors.values())
+    written = 0
+
+    def count(more: int) -> None:
+        nonlocal written
+        written += more
+        on_progress(part.name, written, total)
+
+    folder.mkdir()
+    write_safetensors(folder / WEIGHTS_NAME, tensors, dtype, count)
+    (folder / CONFIG_NAME).write_text(json.dumps(part.arguments, indent=2) + "\n", encoding="utf-8")
