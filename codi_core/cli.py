@@ -144,12 +144,15 @@ def convert_checkpoints(
     dtype: Annotated[
         str | None, typer.Option(help="Number format of the weights: fp32, bf16 or fp16. Left out: as in the files.")
     ] = None,
+    tokenizers: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder with the public vocabularies, instead of the hub.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a model folder of official checkpoint files, or add their parts to one."""
     from .checkpoints.command import convert_command
 
-    convert_command(files, dtype, as_json=as_json)
+    convert_command(files, dtype, tokenizers, as_json=as_json)
 
 
 def main() -> None:

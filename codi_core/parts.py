@@ -18,8 +18,9 @@ from torch import nn
 
 from .config import INDEX_NAME, CoDiConfig
 from .decoders.audio import build_vocoder
-from .decoders.text import TextAutoencoder
+from .decoders.text import ENCODER_TOKENIZER, TextAutoencoder
 from .encoders import CLAPEncoder, CLIPEncoder
+from .encoders.clip import TOKENIZER
 from .errors import CheckpointError
 from .models.unet import UNet
 
@@ -38,10 +39,11 @@ _BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "text_autoencoder": TextAutoencoder,
 }
 
-_TOKENIZERS: dict[str, Callable[[Any, Path], None]] = {
-    "clip": lambda part, folder: part.attach_tokenizer(folder / "tokenizer"),
-    "text_autoencoder": lambda part, folder: part.attach_tokenizers(folder),
+_TOKENIZERS: dict[str, tuple[str, Callable[[Any, Path], None]]] = {
+    "clip": (TOKENIZER, lambda part, folder: part.attach_tokenizer(folder / TOKENIZER)),
+    "text_autoencoder": (ENCODER_TOKENIZER, lambda part, folder: part.attach_tokenizers(folder)),
 }
+"""Per part the folder that tells whether tokenizers are there, and how to attach them."""
 
 
 def build_part(name: str, arguments: Mapping[str, Any]) -> nn.Module:
@@ -51,9 +53,10 @@ def build_part(name: str, arguments: Mapping[str, Any]) -> nn.Module:
 
 
 def attach_tokenizers(name: str, part: nn.Module, folder: Path) -> None:
-    """Give a part that reads text its tokenizers from its folder."""
-    if name in _TOKENIZERS:
-        _TOKENIZERS[name](part, folder)
+    """Give a part that reads text its tokenizers from its folder. Without any it still does all but reading text."""
+    place, attach = _TOKENIZERS.get(name, ("", None))
+    if attach is not None and (folder / place).exists():
+        attach(part, folder)
 
 
 def load_part(

@@ -19,6 +19,7 @@ from ..parts import CONFIG_NAME, DIFFUSER, WEIGHTS_NAME, build_part, write_index
 from .convert import Counterpart, counterparts, from_official
 from .files import open_official, write_safetensors
 from .official import OFFICIAL_PARTS, has_alignment
+from .tokenizers import add_tokenizers
 
 SCRATCH_NAME = ".converting"
 OnProgress = Callable[[str, int, int], None]
@@ -27,12 +28,17 @@ OnProgress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class FoundPart:
-    """A part found in an official file. aligned: None for parts that never have an environment encoder."""
+    """A part found in an official file.
+
+    aligned: whether it has environment encoder and connectors; None for parts that never do. tokenizers_missing: those
+    of its tokenizers that could not be had, by their names on the Hugging Face hub.
+    """
 
     name: str
     source: Path
     arguments: Mapping[str, Any]
     aligned: bool | None
+    tokenizers_missing: tuple[str, ...] = ()
 
     def module(self) -> nn.Module:
         """Without weights; buffers that follow from the configuration are there."""
@@ -88,11 +94,14 @@ def convert(
     *,
     config: CoDiConfig | None = None,
     dtype: torch.dtype | None = None,
+    tokenizers: Path | None = None,
     on_progress: OnProgress = lambda part, written, total: None,
 ) -> list[FoundPart]:
     """Write the parts of official files as a model folder, or add them to one that lacks them.
 
     config: of the checkpoint's model, by default the released one. dtype: of the written weights, None keeps theirs.
+    tokenizers: a folder with the public vocabularies (see `add_tokenizers`), by default the hub is asked; a part whose
+    vocabulary is missing is written all the same, and does everything but reading and writing text.
     The index is written last: until then the folder is no model, or the one that it was. What an earlier conversion
     left behind when it was killed is cleared away.
     Raises CheckpointError for unusable files, a part that the folder has already, and a full disk.
@@ -104,8 +113,7 @@ def convert(
     shutil.rmtree(scratch, ignore_errors=True)
     try:
         scratch.mkdir(parents=True)
-        for part in found:
-            _write(part, scratch / part.name, dtype, on_progress)
+        found = [_written(part, scratch / part.name, dtype, tokenizers, on_progress) for part in found]
         for part in found:
             # What lies there belongs to no model: an earlier conversion was stopped between here and the index.
             shutil.rmtree(destination / part.name, ignore_errors=True)
@@ -142,7 +150,9 @@ def _of_parts(config: CoDiConfig, parts: Mapping[str, Mapping[str, Any]]) -> CoD
     return replace(config, parts=parts, modalities=modalities)
 
 
-def _write(part: FoundPart, folder: Path, dtype: torch.dtype | None, on_progress: OnProgress) -> None:
+def _written(
+    part: FoundPart, folder: Path, dtype: torch.dtype | None, tokenizers: Path | None, on_progress: OnProgress
+) -> FoundPart:
     # Opened anew for each part, so that the pages of the parts before it are let go.
     module, state = part.module(), open_official(part.source)
     places = _places(part, module)
@@ -160,3 +170,4 @@ def _write(part: FoundPart, folder: Path, dtype: torch.dtype | None, on_progress
     folder.mkdir()
     write_safetensors(folder / WEIGHTS_NAME, tensors, dtype, count)
     (folder / CONFIG_NAME).write_text(json.dumps(part.arguments, indent=2) + "\n", encoding="utf-8")
+    return replace(part, tokenizers_missing=tuple(add_tokenizers(part.name, folder, tokenizers)))

@@ -25,6 +25,8 @@ from ..values import Frames, Picture
 from .common import as_token, require_usable
 from .temporal import TemporalBlock
 
+TOKENIZER = "tokenizer"
+"""Folder of the part's tokenizer."""
 PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
 PIXEL_DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 
