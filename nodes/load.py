@@ -4,24 +4,47 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..codi_core.checkpoints.conversion import convert
+from ..codi_core.config import INDEX_NAME
 from ..codi_core.models.joint import Alignment
 from ..codi_core.parts import DTYPES
 from ..codi_core.pipeline import BUNDLED, CoDiPipeline
-from .host import CoDiModel, default_dtype, device, io, model_folders, schema, share_memory
+from .host import (
+    CoDiModel,
+    ProgressBar,
+    default_dtype,
+    device,
+    io,
+    model_folders,
+    schema,
+    share_memory,
+    throw_if_interrupted,
+)
 
 AUTO = "auto"
 
 
 def local_models() -> dict[str, Path]:
-    """Every folder of models/codi that holds a model, by the name shown to the user.
+    """Every folder of models/codi that holds a model or the official .pth files, by the name shown to the user.
 
     Where two have one name, that of the host's first folder counts.
     """
     return {
-        index.parent.name: index.parent
+        file.parent.name: file.parent
         for folder in reversed(model_folders())
-        for index in sorted(folder.glob("*/model_index.json"))
+        for file in sorted([*folder.glob(f"*/{INDEX_NAME}"), *folder.glob("*/*.pth")])
     }
+
+
+def convert_files_of(folder: Path) -> None:
+    """Make a model of the official files that lie in a folder, in that folder. Can be cancelled like any node."""
+    progress = ProgressBar(1)
+
+    def show(part: str, written: int, total: int) -> None:
+        throw_if_interrupted()
+        progress.update_absolute(written, total)
+
+    convert(sorted(folder.glob("*.pth")), folder, on_progress=show)
 
 
 class LoadCoDi(io.ComfyNode):
@@ -36,7 +59,8 @@ class LoadCoDi(io.ComfyNode):
                     "checkpoint",
                     options=list(dict.fromkeys([*BUNDLED, *local_models()])),
                     default=next(iter(BUNDLED)),
-                    tooltip="codi-mini comes with this pack. Put other models into folders of models/codi.",
+                    tooltip="codi-mini comes with this pack. Put other models into folders of models/codi; official "
+                    ".pth files are converted there when first used, which takes as much room again.",
                 ),
                 io.Combo.Input(
                     "dtype",
@@ -57,8 +81,11 @@ class LoadCoDi(io.ComfyNode):
 
     @classmethod
     def execute(cls, checkpoint: str, dtype: str, alignment: str) -> io.NodeOutput:
+        folder = local_models().get(checkpoint)
+        if folder is not None and not (folder / INDEX_NAME).exists():
+            convert_files_of(folder)
         pipeline = CoDiPipeline.from_pretrained(
-            local_models().get(checkpoint, checkpoint),
+            folder or checkpoint,
             dtype=default_dtype() if dtype == AUTO else DTYPES[dtype],
             device=device(),
             alignment=alignment,

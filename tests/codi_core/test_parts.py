@@ -179,7 +179,8 @@ def test_an_unknown_part_is_refused(folder):
         load(folder)["smeller"]
 
 
-def test_a_missing_tokenizer_is_named(folder):
+def test_a_missing_tokenizer_is_named_when_text_is_to_be_read(folder):
     shutil.rmtree(folder / "clip/tokenizer")
-    with pytest.raises(CheckpointError, match="tokenizer"):
-        load(folder)["clip"]
+    clip = load(folder)["clip"]
+    with pytest.raises(CheckpointError, match="wanted CLIP's tokenizer to read a text, got none"):
+        clip.encode_text(["a"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from comfyui_codi.codi_core.errors import CheckpointError, ConfigError, PromptError
 from comfyui_codi.codi_core.headless.folders import Folders, current
 from comfyui_codi.codi_core.modality import Modality
-from comfyui_codi.codi_core.pipeline import CoDiPipeline
+from comfyui_codi.codi_core.pipeline import BUNDLED, CoDiPipeline
 from comfyui_codi.codi_core.values import Condition
 from comfyui_codi.nodes import (
     DecodeAudio,
@@ -23,6 +24,7 @@ from comfyui_codi.nodes import (
     InterpolateConditions,
     JointSampler,
     LoadCoDi,
+    load,
 )
 from comfyui_codi.nodes.decode import stereo
 from comfyui_codi.nodes.host import InputImpl, Types
@@ -60,6 +62,30 @@ def sound(batch: int = 1, channels: int = 1) -> dict:
 
 def video():
     return InputImpl.VideoFromComponents(Types.VideoComponents(images=image(4), frame_rate=Fraction(6)))
+
+
+def test_official_files_are_converted_where_they_lie_when_first_used(
+    folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = folders / "models/codi/released"
+    place.mkdir(parents=True)
+    torch.save({"clip.model.logit_scale": torch.ones(())}, place / "CoDi_encoders.pth")
+    monkeypatch.chdir(folders)
+    assert "released" in load.local_models()
+    with pytest.raises(CheckpointError, match=r"CoDi_encoders\.pth: the weights below 'clip\.model\.' .* missing"):
+        LoadCoDi.execute("released", "fp32", "paper")
+    assert [path.name for path in place.iterdir()] == ["CoDi_encoders.pth"]
+
+    def converted(sources: list[Path], folder: Path, on_progress) -> None:
+        assert [source.name for source in sources] == ["CoDi_encoders.pth"]
+        on_progress("clip", 1, 2)
+        shutil.copytree(BUNDLED["codi-mini"], folder, dirs_exist_ok=True)
+
+    monkeypatch.setattr(load, "convert", converted)
+    assert LoadCoDi.execute("released", "fp32", "paper")[0].config.name == "codi-mini"
+    monkeypatch.undo()
+    monkeypatch.chdir(folders)
+    assert LoadCoDi.execute("released", "fp32", "paper")[0].config.name == "codi-mini"
 
 
 def test_a_folder_of_models_codi_is_on_offer_and_the_bundled_model_comes_first(tmp_path, monkeypatch):
