@@ -9,7 +9,6 @@ from dataclasses import fields
 from .config import CoDiConfig
 from .errors import ShapeError
 from .modality import FACTS, Modality
-from .models.temporal import MAXIMUM_FRAMES
 from .values import OutputSize
 
 
@@ -59,8 +58,6 @@ def _image(config: CoDiConfig, modality: Modality, size: OutputSize) -> tuple[in
 
 def _video(config: CoDiConfig, modality: Modality, size: OutputSize) -> tuple[int, ...]:
     assert size.frames is not None
-    if size.frames > MAXIMUM_FRAMES:
-        raise ShapeError(f"a video has at most {MAXIMUM_FRAMES} frames, got {size.frames}; ask for fewer")
     return (_channels(config, modality), size.frames, *_picture_cells(config, modality, size))
 
 

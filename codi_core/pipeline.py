@@ -136,7 +136,8 @@ class CoDiPipeline:
         diffusers = {
             modality: cast(UNet, self.parts[self.config.modalities[modality].diffuser]) for modality in outputs
         }
-        return JointDenoiser(diffusers, chosen)
+        video = self.config.modalities.get(Modality.VIDEO)
+        return JointDenoiser(diffusers, chosen, window_frames=None if video is None else video.size.frames)
 
     def decode(self, latents: Latents, modality: Modality | str) -> Any:
         """One output: list[str], Picture, Frames or Waveform, with as many rows as the latents.

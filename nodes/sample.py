@@ -52,7 +52,8 @@ def _size_inputs() -> list[io.Int.Input | io.Float.Input]:
             min=0,
             max=256,
             optional=True,
-            tooltip="Length of the video in frames. 0: as the model was trained.",
+            tooltip="Length of the video in frames. 0: as the model was trained. Longer ones are made in overlapping "
+            "pieces.",
         ),
         io.Float.Input(
             "seconds",

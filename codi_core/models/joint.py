@@ -9,11 +9,14 @@ from enum import StrEnum
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
+from torch.nn import functional
 
 from ..modality import Modality
 from .layers import Memories
 from .unet import UNet
+from .windows import blended, window_starts
 
+VIDEO_AXES = 5
 Environments = Mapping[Modality, Tensor]
 """Per output its V(z), shape (batch, 1, environment_width)."""
 
@@ -50,10 +53,12 @@ class JointDenoiser:
 
     Paper → here: V_A(z_A) → `environments()[A]`; cross-attention of U_A to V_B(z_B) → the connectors of `diffusers[A]`.
     A single output uses no connectors; nor does a diffuser that has none (weights without latent alignment).
+    window_frames: how much of a video is denoised at once; longer ones in overlapping windows. None: all of it.
     """
 
     diffusers: Mapping[Modality, UNet]
     alignment: Alignment = Alignment.PAPER
+    window_frames: int | None = None
 
     def environments(
         self, latents: Mapping[Modality, Tensor], timestep: Shaped[Tensor, "batch"]
@@ -62,10 +67,21 @@ class JointDenoiser:
         if len(latents) < 2:
             return {}
         return {
-            modality: self.diffusers[modality].encode_environment(latent, timestep)
+            modality: self._environment(self.diffusers[modality], latent, timestep)
             for modality, latent in latents.items()
             if self.diffusers[modality].environment_encoder is not None
         }
+
+    def _environment(self, diffuser: UNet, latent: Tensor, timestep: Tensor) -> Tensor:
+        """Of a long video the mean of its windows' tokens, of unit length again."""
+        length = self.window_frames
+        if latent.ndim < VIDEO_AXES or length is None or latent.shape[2] <= length:
+            return diffuser.encode_environment(latent, timestep)
+        tokens = [
+            diffuser.encode_environment(latent[:, :, start : start + length], timestep)
+            for start in window_starts(latent.shape[2], length)
+        ]
+        return functional.normalize(torch.stack(tokens).mean(dim=0), dim=-1)
 
     def denoise(
         self,
@@ -86,7 +102,10 @@ class JointDenoiser:
         memories = dict(context)
         if seen is not None:
             memories |= diffuser.prepare_environment(seen.repeat(copies, 1, 1))
-        return diffuser(latent.repeat(copies, *(1,) * (latent.ndim - 1)), timestep.repeat(copies), memories)
+        rows, timesteps = latent.repeat(copies, *(1,) * (latent.ndim - 1)), timestep.repeat(copies)
+        if latent.ndim < VIDEO_AXES:
+            return diffuser(rows, timesteps, memories)
+        return blended(lambda window: diffuser(window, timesteps, memories), rows, self.window_frames)
 
     def __call__(
         self,
