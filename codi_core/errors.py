@@ -32,6 +32,10 @@ class CheckpointError(CoDiError):
     """Weights are missing, damaged, of another model, or not safe to load."""
 
 
+class PrecisionError(CoDiError):
+    """A part gave numbers that are not finite: its number format cannot hold what lies between."""
+
+
 class GraphError(CoDiError):
     """A workflow file cannot be run."""
 

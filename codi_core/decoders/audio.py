@@ -16,6 +16,7 @@ from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 from ..audio_ops import resample
 from ..errors import ConfigError, ShapeError
 from ..modality import Modality
+from ..precision import require_finite
 from ..values import Waveform
 from .latent import channels_of, check_latent, decode_scaled, encode_mean, factor_of
 from .mel import MelFrontend
@@ -77,13 +78,14 @@ class AudioCodec:
         """The log-mel spectrogram of a latent."""
         if latent.abs().amax() > OUTLIER:
             latent = latent.clamp(-CLIPPED, CLIPPED)
-        return decode_scaled(self.autoencoder, latent, self.latent_scale)
+        log_mel = decode_scaled(self.autoencoder, latent, self.latent_scale)
+        return require_finite(log_mel, "audio_autoencoder", self.autoencoder)
 
     @torch.no_grad()
     def vocode(self, log_mel: Float[Tensor, "batch 1 frames bands"]) -> Float[Tensor, "batch 1 samples"]:
         """HiFi-GAN's samples of a log-mel spectrogram; the official one makes 32 more than frames * hop."""
         rows = log_mel[:, 0].to(self.vocoder.device, self.vocoder.dtype)
-        return self.vocoder(rows).float()[:, None]
+        return require_finite(self.vocoder(rows).float(), "vocoder", self.vocoder)[:, None]
 
     def _length(self, time: int, seconds: float | None) -> int:
         held = time * factor_of(self.autoencoder) * self.mel.hop_samples

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..errors import ShapeError
 from ..modality import Modality
+from ..precision import require_finite
 from ..values import Frames, Picture
 from .latent import channels_of, check_latent, decode_scaled, encode_mean, factor_of
 
@@ -33,7 +34,7 @@ class ImageCodec:
     def decode(self, latent: Float[Tensor, "batch channels height width"], seconds: float | None = None) -> Picture:
         """Pixels are clamped to [-1, 1]. Raises ShapeError for a latent of another model or with NaNs."""
         check_latent(latent, Modality.IMAGE, ("batch", channels_of(self.autoencoder), "height", "width"))
-        return Picture(decode_scaled(self.autoencoder, latent, self.latent_scale).clamp(-1, 1))
+        return Picture(_pixels(self.autoencoder, latent, self.latent_scale))
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,15 @@ class VideoCodec:
         axes = ("batch", channels_of(self.autoencoder), "frames", "height", "width")
         check_latent(latent, Modality.VIDEO, axes)
         rows = latent.transpose(1, 2)
-        pixels = decode_scaled(self.autoencoder, rows.flatten(0, 1), self.latent_scale).clamp(-1, 1)
+        pixels = _pixels(self.autoencoder, rows.flatten(0, 1), self.latent_scale)
         return Frames(pixels.unflatten(0, rows.shape[:2]), self.frames_per_second)
+
+
+def _pixels(
+    autoencoder: AutoencoderKL, latent: Float[Tensor, "batch channels height width"], latent_scale: float
+) -> Float[Tensor, "batch 3 pixel_height pixel_width"]:
+    decoded = decode_scaled(autoencoder, latent, latent_scale)
+    return require_finite(decoded, "image_autoencoder", autoencoder).clamp(-1, 1)
 
 
 def _check_size(pixels: Float[Tensor, "*batch 3 height width"], factor: int) -> None:

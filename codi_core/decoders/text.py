@@ -26,6 +26,7 @@ from transformers import (
 
 from ..errors import CheckpointError, ConfigError
 from ..modality import Modality
+from ..precision import require_finite
 from .latent import check_latent
 from .wording import sentence, without_repeats
 
@@ -149,7 +150,7 @@ class TextAutoencoder(ModelMixin, ConfigMixin):
         # the last place is the end token's, whatever the model says
         for position in range(1, self.config["maximum_tokens"] - 1):
             logits, cache = self._advance(token, latent, cache, position)
-            token = _draw(logits[:, -1], temperature, generator)
+            token = _draw(require_finite(logits[:, -1], "text_autoencoder", self), temperature, generator)
             written = torch.cat([written, token], dim=1)
             if written.eq(self.end_id).any(dim=1).all():
                 break

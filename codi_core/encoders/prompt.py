@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..modality import Modality
+from ..precision import require_finite
 from ..values import Frames, Media, Picture, Waveform, modality_of
 
 
@@ -57,10 +58,12 @@ READERS: dict[Modality, PromptReader] = {
 def encode(parts: Mapping[str, Any], media: Media) -> Float[Tensor, "batch 1 width"]:
     """The embedding of a prompt. `parts` maps part names to encoders; only the one needed is looked up.
 
-    Raises PromptError for something that is no media, MediaError for media that cannot be encoded.
+    Raises PromptError for something that is no media, MediaError for media that cannot be encoded, PrecisionError for
+    an embedding that is not finite.
     """
     reader = READERS[modality_of(media)]
-    return reader.encode(parts[reader.part], media)
+    encoder = parts[reader.part]
+    return require_finite(reader.encode(encoder, media), reader.part, encoder)
 
 
 def null_like(parts: Mapping[str, Any], modality: Modality) -> Media:

@@ -203,7 +203,7 @@ def tasks(config: CoDiConfig) -> dict[Stage, dict[str, Task]]:
 
     def aligned(step: AlignStep) -> Task:
         parts = tuple(diffuser[modality] for modality in step.trained)
-        settings = TaskSettings(steps=200, batch=16, learning_rate=5e-4, rows=800)
+        settings = TaskSettings(steps=400, batch=16, learning_rate=5e-4, rows=1500)
         return Task(parts, _alignment(step), settings)
 
     return {
@@ -211,7 +211,7 @@ def tasks(config: CoDiConfig) -> dict[Stage, dict[str, Task]]:
             "image_autoencoder": Task(
                 ("image_autoencoder",),
                 lambda workshop, _: AutoencoderObjective(_part(workshop, "image_autoencoder")),
-                TaskSettings(steps=6000, batch=64, learning_rate=1.5e-3),
+                TaskSettings(steps=7000, batch=64, learning_rate=1.5e-3),
                 measure_scale(Modality.IMAGE, Modality.VIDEO),
             ),
             "audio_autoencoder": Task(
@@ -228,7 +228,7 @@ def tasks(config: CoDiConfig) -> dict[Stage, dict[str, Task]]:
             "text_autoencoder": Task(
                 ("text_autoencoder",),
                 lambda workshop, _: TextAutoencoderObjective(_part(workshop, "text_autoencoder")),
-                TaskSettings(steps=3000, batch=64, learning_rate=1e-3),
+                TaskSettings(steps=9000, batch=64, learning_rate=1e-3),
                 measure_scale(Modality.TEXT),
             ),
         },
@@ -246,29 +246,29 @@ def tasks(config: CoDiConfig) -> dict[Stage, dict[str, Task]]:
             "clap": Task(
                 ("clap",),
                 lambda workshop, _: audio_objective(_part(workshop, "clip"), _part(workshop, "clap")),
-                TaskSettings(steps=600, batch=48, learning_rate=1e-3),
+                TaskSettings(steps=1500, batch=48, learning_rate=1e-3),
             ),
         },
         Stage.DIFFUSE: {
             diffuser[Modality.IMAGE]: Task(
                 (diffuser[Modality.IMAGE],),
                 _diffusion(Modality.IMAGE),
-                TaskSettings(steps=4000, batch=64, rows=6000),
+                TaskSettings(steps=7000, batch=64, rows=16000),
             ),
             diffuser[Modality.AUDIO]: Task(
                 (diffuser[Modality.AUDIO],),
                 _diffusion(Modality.AUDIO),
-                TaskSettings(steps=2000, batch=32, rows=4000),
+                TaskSettings(steps=3000, batch=32, rows=8000),
             ),
             diffuser[Modality.TEXT]: Task(
                 (diffuser[Modality.TEXT],),
                 _diffusion(Modality.TEXT),
-                TaskSettings(steps=3000, batch=128, rows=2000),
+                TaskSettings(steps=5000, batch=128, rows=4000),
             ),
             diffuser[Modality.VIDEO]: Task(
                 (diffuser[Modality.VIDEO],),
                 _video_diffusion,
-                TaskSettings(steps=500, batch=12, rows=800),
+                TaskSettings(steps=1300, batch=12, rows=2500),
             ),
         },
         Stage.ALIGN: {"-".join(step.pair): aligned(step) for step in ALIGN_STEPS},
