@@ -102,7 +102,8 @@ class TextAutoencoder(ModelMixin, ConfigMixin):
         rows = []
         for text in texts:
             # every word, also the first, has a space in front: `sentence` relies on it
-            tokens = self.tokenizer_decoder(f" {text.strip()}", add_special_tokens=False)["input_ids"]
+            spaced = f" {text.strip()}".rstrip()
+            tokens = self.tokenizer_decoder(spaced, add_special_tokens=False)["input_ids"]
             tokens = tokens[: self.config["maximum_tokens"] - 2]
             rows.append(torch.tensor([self.begin_id, *tokens, self.end_id], device=self.device))
         return pad_sequence(rows, batch_first=True, padding_value=self.pad_id)

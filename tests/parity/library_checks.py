@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from cases import Case, Pairs
 from torch import Tensor
+from transformers import AutoTokenizer
 
 from comfyui_codi.codi_core.audio_ops import resample
+from comfyui_codi.codi_core.checkpoints.tokenizers import PUBLIC_TOKENIZERS, add_tokenizers
 from comfyui_codi.codi_core.decoders.audio import AudioCodec
 from comfyui_codi.codi_core.decoders.latent import decode_scaled
 from comfyui_codi.codi_core.decoders.mel import MelFrontend, analysis
+from comfyui_codi.codi_core.decoders.text import DECODER_TOKENIZER, ENCODER_TOKENIZER
 from comfyui_codi.codi_core.decoders.wording import without_repeats
-from comfyui_codi.codi_core.encoders.clip import clip_pixels
+from comfyui_codi.codi_core.encoders.clip import TOKENIZER, clip_pixels
 from comfyui_codi.codi_core.media_files import from_bytes
 from comfyui_codi.codi_core.modality import Modality
 from comfyui_codi.codi_core.released import squared_frames, squared_picture
@@ -215,6 +222,39 @@ def check_full_text(case: Case) -> Pairs:
     return case.paired(made)
 
 
+def check_tokenizers(case: Case) -> Pairs:
+    """Of the vocabularies that are at hand."""
+    folder = os.environ.get("CODI_VOCABULARIES")
+    if not folder:
+        pytest.skip("set CODI_VOCABULARIES to a folder with the public vocabularies, as codi convert takes it")
+    pairs: Pairs = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for part, kinds in TOKENIZER_CASES.items():
+            missing = add_tokenizers(part, Path(scratch) / part, Path(folder))
+            for place, public in PUBLIC_TOKENIZERS[part].items():
+                if public.hub_name in missing:
+                    continue
+                tokenizer = AutoTokenizer.from_pretrained(Path(scratch) / part / place)
+                kind, read = kinds[place]
+                for row in case.facts["data"][kind]:
+                    pairs[f"{kind} {row['text']}"] = (read(tokenizer, row["text"]), row["ids"])
+    return pairs
+
+
+TOKENIZER_CASES: Mapping[str, Mapping[str, tuple[str, Callable[[Any, str], list[int]]]]] = {
+    "clip": {TOKENIZER: ("clip_encode", lambda tokenizer, text: tokenizer(text)["input_ids"])},
+    "text_autoencoder": {
+        ENCODER_TOKENIZER: ("bert_encode", lambda tokenizer, text: tokenizer(text.lower())["input_ids"]),
+        DECODER_TOKENIZER: (
+            "gpt2_encode",
+            # As TextAutoencoder.decoder_ids does.
+            lambda tokenizer, text: tokenizer(f" {text.strip()}".rstrip(), add_special_tokens=False)["input_ids"],
+        ),
+    },
+}
+"""Per part and folder: the golden's list, and how its ids are made."""
+
+
 def check_wording(case: Case) -> Pairs:
     pairs = [pair for pair in case.facts["data"]["pairs"] if pair["error"] is None]
     return {pair["input"]: (without_repeats(pair["input"]), pair["output"]) for pair in pairs}
@@ -259,5 +299,6 @@ LIBRARY_CHECKS: Mapping[str, Callable[[Case], Pairs]] = {
     "optimus_greedy": check_text_greedy,
     "full_optimus": check_full_text,
     "text_postprocess": check_wording,
+    "tokenizers": check_tokenizers,
     "preprocess": check_preparation,
 }
