@@ -126,7 +126,7 @@ def generate(
 def train(
     stage: Annotated[str, typer.Argument(help="autoencode, bridge, diffuse or align; in this order.")],
     folder: Annotated[Path, typer.Option(help="Model folder that grows with each stage.")],
-    preset: Annotated[str, typer.Option(help="Sizes of a new model's parts: mini or official.")] = "mini",
+    preset: Annotated[str, typer.Option(help="Sizes of a new model's parts: mini, tiny or official.")] = "mini",
     only: Annotated[str | None, typer.Option(metavar="TASK", help="Train one task of the stage.")] = None,
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="JSON of settings per task, where they differ.")

@@ -265,7 +265,7 @@ def mini() -> CoDiConfig:
                     "intermediate_size": 256,
                     "num_hidden_layers": 4,
                     "num_attention_heads": 4,
-                    "patch_size": 16,
+                    "patch_size": 8,
                     "image_size": 64,
                     "projection_dim": 128,
                 },
@@ -329,7 +329,40 @@ def mini() -> CoDiConfig:
     )
 
 
-PRESETS: dict[str, Callable[[], CoDiConfig]] = {"official": official, "mini": mini}
+def tiny() -> CoDiConfig:
+    """codi-mini's world and layout at the smallest widths: for trying the training out, which then takes minutes."""
+    pattern = mini()
+    layer = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    diffuser = {"multipliers": [1, 1], "context_width": 32, "heads": 2}
+    diffuser |= {"environment": {"width": 32, "multipliers": [1, 1]}}
+    narrower: dict[str, dict[str, Any]] = {
+        "clip": {
+            "text": {**layer, "projection_dim": 32},
+            "vision": {**layer, "projection_dim": 32},
+            "projection_dim": 32,
+            "temporal": {"heads": 2},
+        },
+        "clap": {
+            "audio": {"patch_embeds_hidden_size": 8, "depths": [1, 1, 1], "hidden_size": 32, "projection_dim": 32},
+        },
+        "text_autoencoder": {"encoder": layer, "decoder": {"n_embd": 32, "n_layer": 1, "n_head": 2}},
+        "image_autoencoder": {"block_out_channels": [8, 8, 16, 16]},
+        "audio_autoencoder": {"block_out_channels": [8, 8, 16, 16]},
+        "vocoder": {"upsample_initial_channel": 32},
+        **{name: diffuser for name in pattern.parts if name.startswith("diffuser_")},
+    }
+    parts = {name: _changed(arguments, narrower[name]) for name, arguments in pattern.parts.items()}
+    return replace(pattern, name="tiny", parts=parts)
+
+
+def _changed(arguments: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Constructor arguments with some replaced, down to any depth."""
+    return dict(arguments) | {
+        name: _changed(arguments[name], value) if isinstance(value, dict) else value for name, value in changes.items()
+    }
+
+
+PRESETS: dict[str, Callable[[], CoDiConfig]] = {"official": official, "mini": mini, "tiny": tiny}
 
 
 def preset(name: str) -> CoDiConfig:

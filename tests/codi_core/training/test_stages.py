@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from comfyui_codi.codi_core.config import mini
+from comfyui_codi.codi_core.config import mini, tiny
 from comfyui_codi.codi_core.errors import ConfigError
 from comfyui_codi.codi_core.modality import Modality
 from comfyui_codi.codi_core.pipeline import BUNDLED, CoDiPipeline
@@ -80,3 +80,10 @@ def test_the_command_trains_and_prints_the_folder(folder: Path, tmp_path: Path, 
     config.write_text(json.dumps({"clap": SHORT}))
     train_command("bridge", folder, "mini", "clap", config)
     assert capsys.readouterr().out.strip() == str(folder)
+
+
+def test_a_tiny_model_is_made_from_nothing_by_all_stages(tmp_path: Path) -> None:
+    for stage, planned in tasks(tiny()).items():
+        run_stage(tmp_path, stage, tiny(), dict.fromkeys(planned, SHORT))
+    made = CoDiPipeline.from_pretrained(tmp_path)(["a red circle"], list(Modality), steps=1)
+    assert set(made) == set(Modality)
