@@ -18,6 +18,9 @@ from comfyui_codi.codi_core.sampling import JointSampler, make_scheduler, noise_
 from comfyui_codi.codi_core.training.losses import diffusion_loss
 from comfyui_codi.codi_core.values import Condition
 
+VECTOR_AXES = 2
+"""Of the latents of text."""
+
 
 def _joint(case: Case, alignment: Alignment, modalities: list[Modality]) -> JointDenoiser:
     return JointDenoiser(case.model.diffusers(modalities), alignment)
@@ -26,8 +29,11 @@ def _joint(case: Case, alignment: Alignment, modalities: list[Modality]) -> Join
 def check_unet(case: Case) -> Pairs:
     (modality,) = case.modalities()
     denoiser = _joint(case, Alignment.RELEASED, [modality])
-    noise = denoiser(case.latents(), case.given("t"), {modality: case.context()})
-    return {"eps": (noise[modality], case.expected("eps"))}
+    noise = denoiser(case.latents(), case.given("t"), {modality: case.context()})[modality]
+    made = {"eps": noise, "stats": torch.stack([noise.mean(), noise.std(correction=0), noise.norm()])}
+    if noise.ndim > VECTOR_AXES:
+        made["eps_every_4th_row"] = noise[:, :, ::4]
+    return case.paired(made)
 
 
 def check_environment(case: Case) -> Pairs:
@@ -224,8 +230,10 @@ def check_blocks(case: Case) -> Pairs:
 
 DIFFUSER_CHECKS: dict[str, Callable[[Case], Pairs]] = {
     "unet_": check_unet,
+    "full_unet_": check_unet,
     "env_": check_environment,
     "joint_": check_joint,
+    "full_joint_": check_joint,
     "ddim_schedule": check_schedule,
     "ddim_": check_ddim,
     "training": check_training,

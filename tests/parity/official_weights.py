@@ -6,7 +6,7 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +106,15 @@ class OfficialModel(Mapping[str, Any]):
             self._parameters |= {place.official: ours[key] for key, place in places.items() if key in ours}
             self._parts[name] = part.eval()
         return self._parts[name]
+
+    def keep_only(self, official: Sequence[str]) -> None:
+        """Let go of all parts but those below these official prefixes: full-size ones do not fit memory together."""
+        self._parts = {
+            name: part
+            for name, part in self._parts.items()
+            if OFFICIAL_PARTS[name].prefix.startswith(tuple(f"{prefix}." for prefix in official))
+        }
+        self._parameters.clear()
 
     def diffuser(self, modality: Modality) -> UNet:
         return self[self.config.modalities[modality].diffuser]

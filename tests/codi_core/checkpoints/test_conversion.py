@@ -244,19 +244,26 @@ def test_a_full_disk_leaves_nothing(
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a forked process")
 def test_killed_at_any_moment_there_is_no_model_or_a_whole_one(tiny_pipeline, official_files, tmp_path: Path) -> None:
-    chance = random.Random(0)
-    started = time.monotonic()
-    convert(official_files, tmp_path / "first", config=tiny_pipeline.config, tokenizers=NOWHERE)
-    takes_s = time.monotonic() - started
-    model, whole = tmp_path / "model", 0
-    for _ in range(KILLS):
+    # Two files, so that a kill can fall between them, and no more, so that fifty do not take long.
+    sources, model, whole = official_files[1:3], tmp_path / "model", 0
+
+    def started() -> int:
         child = os.fork()
         if child == 0:
             try:
-                convert(official_files, model, config=tiny_pipeline.config, tokenizers=NOWHERE)
+                convert(sources, model, config=tiny_pipeline.config, tokenizers=NOWHERE)
             finally:
                 os._exit(0)
-        time.sleep(chance.uniform(0, 1.2 * takes_s))
+        return child
+
+    before = time.monotonic()
+    os.waitpid(started(), 0)
+    takes_s = time.monotonic() - before
+    (model / INDEX_NAME).unlink()
+    chance = random.Random(0)
+    for _ in range(KILLS):
+        child = started()
+        time.sleep(chance.uniform(0, 2 * takes_s))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         if (model / INDEX_NAME).exists():
@@ -264,5 +271,5 @@ def test_killed_at_any_moment_there_is_no_model_or_a_whole_one(tiny_pipeline, of
             assert_same_weights(model, CoDiConfig.from_folder(model), tiny_pipeline)
             (model / INDEX_NAME).unlink()
     assert 0 < whole < KILLS
-    convert(official_files, model, config=tiny_pipeline.config, tokenizers=NOWHERE)
+    convert(sources, model, config=tiny_pipeline.config, tokenizers=NOWHERE)
     assert_same_weights(model, CoDiConfig.from_folder(model), tiny_pipeline)
