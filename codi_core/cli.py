@@ -84,6 +84,16 @@ def generate(
     ] = None,
     negative: Annotated[str | None, typer.Option(help="What to stay away from, in words.")] = None,
     model: Annotated[str, typer.Option(metavar="NAME|DIR", help="A bundled model or a folder.")] = "codi-mini",
+    dtype: Annotated[
+        str | None, typer.Option(help="Weights as fp32, bf16 or fp16. Left out: fp16 on a GPU, fp32 without one.")
+    ] = None,
+    offload: Annotated[
+        str,
+        typer.Option(
+            help="What a GPU holds. parts: what encoding, sampling or decoding uses. layers: the layer that computes; "
+            "slow. none: all that was used."
+        ),
+    ] = "parts",
     steps: Annotated[int, typer.Option(help="Denoising steps. More are slower and usually cleaner.")] = 25,
     guidance: Annotated[
         float | None,
@@ -109,6 +119,8 @@ def generate(
         [(kind, prompt) for kind in PROMPTS for prompt in prompts[kind] or ()],
         outputs,
         model=model,
+        dtype=dtype,
+        offload=offload,
         weights=weight,
         negative=negative,
         count=count,

@@ -18,6 +18,7 @@ from torch import nn
 
 from .config import INDEX_NAME, CoDiConfig
 from .decoders.audio import build_vocoder
+from .decoders.image import build_image_autoencoder
 from .decoders.text import ENCODER_TOKENIZER, TextAutoencoder
 from .encoders import CLAPEncoder, CLIPEncoder
 from .encoders.clip import TOKENIZER
@@ -33,7 +34,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "clip": CLIPEncoder,
     "clap": CLAPEncoder,
-    "image_autoencoder": AutoencoderKL,
+    "image_autoencoder": lambda **arguments: build_image_autoencoder(arguments),
     "audio_autoencoder": AutoencoderKL,
     "vocoder": lambda **arguments: build_vocoder(arguments),
     "text_autoencoder": TextAutoencoder,
@@ -130,16 +131,22 @@ class Parts(Mapping[str, nn.Module]):
             self.loaded[name] = self._make(name)
         return self.loaded[name]
 
+    def begin_stage(self) -> None:
+        """Encoding, sampling or decoding begins: kinds of parts that make room for one another use this."""
+
     def _make(self, name: str) -> nn.Module:
+        return self._loaded_on(self.device, name)
+
+    def _loaded_on(self, device: torch.device, name: str) -> nn.Module:
         if name not in self.config.parts:
             raise CheckpointError(
                 f"the model {self.config.name!r} lacks its part {name!r}; it has {', '.join(self.config.parts)}"
             )
         arguments = self.config.parts[name]
         if self.folder is not None:
-            return load_part(self.folder, name, arguments, self.dtype, self.device)
+            return load_part(self.folder, name, arguments, self.dtype, device)
         # diffusers' own `to` warns of every change of precision.
-        return nn.Module.to(build_part(name, arguments), self.device, self.dtype).eval()
+        return nn.Module.to(build_part(name, arguments), device, self.dtype).eval()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.config.parts)

@@ -24,7 +24,9 @@ from .mixing import MixMode, mix
 from .modality import Modality
 from .models.joint import Alignment, JointDenoiser
 from .models.unet import UNet
+from .offload import OFFLOADING, Offload
 from .parts import Parts
+from .precision import check_precision
 from .sampling import JointSampler, OnStep, SchedulerName, noise_generator
 from .values import Condition, Latents, Media, OutputSize, modality_of
 
@@ -51,19 +53,24 @@ class CoDiPipeline:
         *,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
+        offload: str = Offload.NONE,
         alignment: str = Alignment.PAPER,
     ) -> CoDiPipeline:
         """A model by bundled name or from a folder with model_index.json.
 
-        Raises CheckpointError if there is no such model; damaged or missing parts raise it when first used.
+        offload: what stays in main memory while it is idle; see `Offload`.
+        Raises CheckpointError if there is no such model, ConfigError for a precision that the device is no good at or
+        unknown names; damaged or missing parts raise CheckpointError when first used.
         """
+        check_precision(dtype, device)
         folder = BUNDLED.get(str(source), Path(source))
         if not (folder / INDEX_NAME).is_file():
             raise CheckpointError(
                 f"wanted a model: {', '.join(BUNDLED)} or a folder with {INDEX_NAME}, got {str(source)!r}"
             )
         config = CoDiConfig.from_folder(folder)
-        return cls(config, Parts(config, folder, dtype, device), alignment)
+        parts = OFFLOADING[choose("offload", offload, Offload)](config, folder, dtype, device)
+        return cls(config, parts, alignment)
 
     @classmethod
     def from_config(cls, config: CoDiConfig, alignment: str = Alignment.PAPER) -> CoDiPipeline:
@@ -77,6 +84,7 @@ class CoDiPipeline:
     @torch.no_grad()
     def encode(self, prompt: Media, negative: Media | None = None) -> Condition:
         """A prompt as condition. negative: what guidance moves away from, instead of an empty prompt of this kind."""
+        self.parts.begin_stage()
         null = encoders.null_like(self.parts, modality_of(prompt)) if negative is None else negative
         embedding = encoders.encode(self.parts, prompt).float()
         return Condition(embedding, encoders.encode(self.parts, null).float().expand_as(embedding))
@@ -105,6 +113,7 @@ class CoDiPipeline:
         if not outputs:
             known = ", ".join(self.config.modalities)
             raise ConfigError(f"wanted at least one output, got none; choose among {known}")
+        self.parts.begin_stage()
         if guidance is None:
             guidance = {modality: self.config.modalities[modality].guidance for modality in outputs}
         rows = len(condition.embedding)
@@ -149,6 +158,7 @@ class CoDiPipeline:
             raise ShapeError(
                 f"wanted a latent of {chosen}, got latents of {', '.join(latents.samples)}; sample {chosen} too"
             )
+        self.parts.begin_stage()
         codec = build_codec(chosen, self.parts, self.config)
         return codec.decode(latents.samples[chosen], seconds=latents.seconds)
 

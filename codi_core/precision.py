@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .errors import PrecisionError
+from .errors import ConfigError, PrecisionError
+
+
+def check_precision(dtype: torch.dtype, device: torch.device | str) -> None:
+    """Raise ConfigError for fp16 on a processor, which computes it some ten times slower than either alternative."""
+    if dtype == torch.float16 and torch.device(device).type == "cpu":
+        raise ConfigError("wanted fp32 or bf16, got fp16, which CPUs compute very slowly; choose one of the two")
 
 
 def require_finite(made: Float[Tensor, "..."], part: str, module: nn.Module) -> Float[Tensor, "..."]:

@@ -149,11 +149,7 @@ class JointSampler:
             modality: condition.embedding if scale == 1 else torch.cat([condition.null, condition.embedding])
             for modality, scale in scales.items()
         }
-        prepared = {}
-        for modality, context in rows.items():
-            diffuser = self.denoiser.diffusers[modality]
-            prepared[modality] = diffuser.prepare_context(context.to(diffuser.device, diffuser.dtype))
-        return prepared
+        return {modality: self.denoiser.prepare_context(modality, context) for modality, context in rows.items()}
 
     def noise(
         self,
@@ -165,10 +161,10 @@ class JointSampler:
         """The guided model output per modality: null + scale · (prompt - null); one branch where the scale is 1."""
         batch = len(next(iter(latents.values())))
         rows = timestep.expand(batch)
-        inputs = {}
-        for modality, latent in latents.items():
-            scaled = self.schedulers[modality].scale_model_input(latent, timestep)
-            inputs[modality] = scaled.to(self.denoiser.diffusers[modality].dtype)
+        inputs = {
+            modality: self.schedulers[modality].scale_model_input(latent, timestep)
+            for modality, latent in latents.items()
+        }
         environments = self.denoiser.environments(inputs, rows)
         guided = {}
         for modality, latent in inputs.items():

@@ -9,7 +9,7 @@ from ..codi_core.host_values import to_host_audio, to_host_frames, to_host_image
 from ..codi_core.modality import Modality
 from ..codi_core.pipeline import CoDiPipeline
 from ..codi_core.values import Frames, Latents
-from .host import CoDiLatents, CoDiModel, InputImpl, Types, begin_stage, io, schema, temp_folder, ui
+from .host import CoDiLatents, CoDiModel, InputImpl, Types, io, schema, temp_folder, ui
 
 
 def _decode_schema(modality: Modality, *outputs: io.Output, more_inputs: tuple[io.Input, ...] = ()) -> io.Schema:
@@ -48,7 +48,7 @@ class DecodeImage(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: CoDiPipeline, latents: Latents) -> io.NodeOutput:
-        image = to_host_image(begin_stage(model).decode(latents, Modality.IMAGE))
+        image = to_host_image(model.decode(latents, Modality.IMAGE))
         return io.NodeOutput(image, ui=ui.PreviewImage(image, cls=cls))
 
 
@@ -70,7 +70,7 @@ class DecodeVideo(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: CoDiPipeline, latents: Latents, audio: dict[str, Any] | None = None) -> io.NodeOutput:
-        made = begin_stage(model).decode(latents, Modality.VIDEO)
+        made = model.decode(latents, Modality.VIDEO)
         clips = [to_host_frames(Frames(row[None], made.frames_per_second)) for row in made.pixels]
         videos = [
             InputImpl.VideoFromComponents(
@@ -92,7 +92,7 @@ class DecodeAudio(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: CoDiPipeline, latents: Latents) -> io.NodeOutput:
-        audio = to_host_audio(begin_stage(model).decode(latents, Modality.AUDIO))
+        audio = to_host_audio(model.decode(latents, Modality.AUDIO))
         return io.NodeOutput(audio, ui=ui.PreviewAudio(audio, cls=cls))
 
 
@@ -103,5 +103,5 @@ class DecodeText(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: CoDiPipeline, latents: Latents) -> io.NodeOutput:
-        texts = begin_stage(model).decode(latents, Modality.TEXT)
+        texts = model.decode(latents, Modality.TEXT)
         return io.NodeOutput(texts, ui=ui.PreviewText("\n".join(texts)))

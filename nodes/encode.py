@@ -6,7 +6,7 @@ from typing import Any
 
 from ..codi_core.host_values import from_host
 from ..codi_core.pipeline import CoDiPipeline
-from .host import CoDiCondition, CoDiModel, begin_stage, io, schema
+from .host import CoDiCondition, CoDiModel, io, schema
 
 
 def _prompt_input(name: str, tooltip: str, **text: Any) -> io.MultiType.Input:
@@ -42,4 +42,4 @@ class EncodeModality(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: CoDiPipeline, prompt: Any, negative: Any = "") -> io.NodeOutput:
-        return io.NodeOutput(begin_stage(model).encode(from_host(prompt), negative=from_host(negative) or None))
+        return io.NodeOutput(model.encode(from_host(prompt), negative=from_host(negative) or None))

@@ -9,8 +9,7 @@ import dataclasses
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from ..codi_core.parts import Parts, load_part
-from ..codi_core.pipeline import CoDiPipeline
+from ..codi_core.parts import Parts
 
 if TYPE_CHECKING or find_spec("comfy_api") is None:
     from ..codi_core.headless.host import (
@@ -26,14 +25,11 @@ if TYPE_CHECKING or find_spec("comfy_api") is None:
         throw_if_interrupted,
         ui,
     )
+    from ..codi_core.offload import RestingParts
 
     def share_memory(parts: Parts) -> Parts:
-        """Nothing to share with: parts stay on the device."""
-        return parts
-
-    def begin_stage(model: CoDiPipeline) -> CoDiPipeline:
-        """The model, for one stage of the work."""
-        return model
+        """The same parts; with nobody to share the device with they make room for one another."""
+        return RestingParts(parts.config, parts.folder, parts.dtype, parts.device)
 
 else:
     from pathlib import Path
@@ -87,9 +83,13 @@ else:
             self.patchers: dict[str, ModelPatcher] = {}
             self.in_use: dict[str, ModelPatcher] = {}
 
+        def begin_stage(self) -> None:
+            # Parts that earlier stages used may now make room.
+            self.in_use.clear()
+
         def _make(self, name: str) -> torch.nn.Module:
             idle_device = model_management.unet_offload_device()
-            part = load_part(self.folder, name, self.config.parts[name], self.dtype, idle_device)
+            part = self._loaded_on(idle_device, name)
             # Wrapped, since the host sets attributes that parts have as read-only properties.
             self.patchers[name] = ModelPatcher(torch.nn.ModuleDict({name: part}), self.device, idle_device)
             return part
@@ -105,11 +105,6 @@ else:
     def share_memory(parts: Parts) -> Parts:
         """The same parts, moved to the device and away from it as the host sees fit."""
         return _SharingParts(parts)
-
-    def begin_stage(model: CoDiPipeline) -> CoDiPipeline:
-        """The model, for one stage of the work: parts that earlier stages used may now make room."""
-        model.parts.in_use.clear()
-        return model
 
 
 CATEGORY = "CoDi"
@@ -135,7 +130,6 @@ __all__ = [
     "InputImpl",
     "ProgressBar",
     "Types",
-    "begin_stage",
     "default_dtype",
     "device",
     "io",

@@ -13,7 +13,6 @@ from .host import (
     CoDiLatents,
     CoDiModel,
     ProgressBar,
-    begin_stage,
     io,
     schema,
     throw_if_interrupted,
@@ -159,7 +158,7 @@ class JointSampler(io.ComfyNode):
             return next(scale for scale in in_line if scale >= 0)
 
         chosen = [modality for modality in Modality if per_modality[modality]]
-        latents = begin_stage(model).sample(
+        latents = model.sample(
             condition,
             to=chosen,
             size=OutputSize(width=width or None, height=height or None, frames=frames or None, seconds=seconds or None),

@@ -24,6 +24,7 @@ import torch
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--goldens", help="folder of golden cases (default: the shipped copies)")
     parser.addoption("--full", action="store_true", help="also run the full-size cases")
+    parser.addoption("--dtype", default="fp32", choices=["fp32", "bf16", "fp16"], help="of the weights in parity tests")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -16,6 +16,7 @@ from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 from ..audio_ops import resample
 from ..errors import ConfigError, ShapeError
 from ..modality import Modality
+from ..placement import device_of
 from ..precision import require_finite
 from ..values import Waveform
 from .latent import channels_of, check_latent, decode_scaled, encode_mean, factor_of
@@ -84,7 +85,7 @@ class AudioCodec:
     @torch.no_grad()
     def vocode(self, log_mel: Float[Tensor, "batch 1 frames bands"]) -> Float[Tensor, "batch 1 samples"]:
         """HiFi-GAN's samples of a log-mel spectrogram; the official one makes 32 more than frames * hop."""
-        rows = log_mel[:, 0].to(self.vocoder.device, self.vocoder.dtype)
+        rows = log_mel[:, 0].to(device_of(self.vocoder), self.vocoder.dtype)
         return require_finite(self.vocoder(rows).float(), "vocoder", self.vocoder)[:, None]
 
     def _length(self, time: int, seconds: float | None) -> int:

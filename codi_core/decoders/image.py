@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from jaxtyping import Float
@@ -14,6 +16,18 @@ from ..modality import Modality
 from ..precision import require_finite
 from ..values import Frames, Picture
 from .latent import channels_of, check_latent, decode_scaled, encode_mean, factor_of
+
+TILE = 1024
+"""Pixels along each side that the autoencoder takes at once; larger pictures go through in tiles that overlap."""
+
+
+def build_image_autoencoder(arguments: Mapping[str, Any]) -> AutoencoderKL:
+    """The autoencoder of pictures and frames, in memory that large pictures do not exhaust."""
+    autoencoder = AutoencoderKL(**arguments)
+    autoencoder.enable_tiling()
+    autoencoder.tile_sample_min_size = TILE
+    autoencoder.tile_latent_min_size = TILE // factor_of(autoencoder)
+    return autoencoder
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..errors import ShapeError
 from ..modality import Modality
+from ..placement import device_of
 
 PIXELS_AT_ONCE = 2**19
 """A batch goes through an autoencoder in chunks of about this size, so long videos take no more memory."""
@@ -52,7 +53,7 @@ def encode_mean(
     """The scaled mean of the posterior, float32: the same media always give the same latent."""
 
     def encode(rows: Tensor) -> Tensor:
-        rows = rows.to(autoencoder.device, autoencoder.dtype)
+        rows = rows.to(device_of(autoencoder), autoencoder.dtype)
         return latent_scale * autoencoder.encode(rows, return_dict=False)[0].mode().float()
 
     return _in_chunks(encode, media, pixels_per_row=media.shape[-2] * media.shape[-1])
@@ -67,7 +68,7 @@ def decode_scaled(
     """The inverse of `encode_mean`: float32, not clamped."""
 
     def decode(rows: Tensor) -> Tensor:
-        rows = (rows / latent_scale).to(autoencoder.device, autoencoder.dtype)
+        rows = (rows / latent_scale).to(device_of(autoencoder), autoencoder.dtype)
         decoded = autoencoder.decode(rows, return_dict=False)  # pyright: ignore[reportArgumentType]
         return decoded[0].float()
 

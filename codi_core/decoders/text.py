@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import align_module_device
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from jaxtyping import Float, Int
@@ -26,6 +27,7 @@ from transformers import (
 
 from ..errors import CheckpointError, ConfigError
 from ..modality import Modality
+from ..placement import device_of
 from ..precision import require_finite
 from .latent import check_latent
 from .wording import sentence, without_repeats
@@ -94,7 +96,7 @@ class TextAutoencoder(ModelMixin, ConfigMixin):
         lowered = [text.lower() for text in texts]
         rows = self.tokenizer_encoder(lowered, padding=True, return_tensors="pt")
         longest = self.bert.config.max_position_embeddings
-        ids, mask = (rows[name][:, :longest].to(self.device) for name in ("input_ids", "attention_mask"))
+        ids, mask = (rows[name][:, :longest].to(device_of(self)) for name in ("input_ids", "attention_mask"))
         return ids, mask
 
     def decoder_ids(self, texts: Sequence[str]) -> Int[Tensor, "batch tokens"]:
@@ -105,7 +107,7 @@ class TextAutoencoder(ModelMixin, ConfigMixin):
             spaced = f" {text.strip()}".rstrip()
             tokens = self.tokenizer_decoder(spaced, add_special_tokens=False)["input_ids"]
             tokens = tokens[: self.config["maximum_tokens"] - 2]
-            rows.append(torch.tensor([self.begin_id, *tokens, self.end_id], device=self.device))
+            rows.append(torch.tensor([self.begin_id, *tokens, self.end_id], device=device_of(self)))
         return pad_sequence(rows, batch_first=True, padding_value=self.pad_id)
 
     def decoded(self, ids: Sequence[int]) -> str:
@@ -174,14 +176,15 @@ class TextAutoencoder(ModelMixin, ConfigMixin):
         position: int,
     ) -> tuple[Float[Tensor, "batch tokens vocabulary"], Any]:
         """Logits of the tokens that begin at this position, and the cache that now holds them too."""
-        words = self.gpt2.wte.weight
         output = self.gpt2(
             inputs_embeds=self.gpt2.wte(ids) + self.to_embedding(latent)[:, None],
             position_ids=torch.arange(position, position + ids.shape[1], device=ids.device)[None],
             past_key_values=cache,
             use_cache=True,
         )
-        return nn.functional.linear(output.last_hidden_state, words), output.past_key_values
+        # The embedding's weights score the words too; where layers are offloaded they must be fetched for that.
+        with align_module_device(self.gpt2.wte):
+            return nn.functional.linear(output.last_hidden_state, self.gpt2.wte.weight), output.past_key_values
 
     def _require_tokenizers(self) -> tuple[PreTrainedTokenizerBase, PreTrainedTokenizerBase]:
         if self._tokenizers is None:
@@ -214,7 +217,7 @@ class TextCodec:
     ) -> list[str]:
         """One cleaned sentence per row. Raises ShapeError for a latent of another model or with NaNs."""
         check_latent(latent, Modality.TEXT, ("batch", self.autoencoder.config["latent_width"]))
-        latent = (latent / self.latent_scale).to(self.autoencoder.device, self.autoencoder.dtype)
+        latent = (latent / self.latent_scale).to(device_of(self.autoencoder), self.autoencoder.dtype)
         rows = self.autoencoder.generate(latent, temperature, generator)
         return [without_repeats(sentence(self.autoencoder.decoded(row))) for row in rows]
 

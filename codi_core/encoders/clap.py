@@ -14,6 +14,7 @@ from transformers import ClapAudioConfig, ClapAudioModelWithProjection, ClapFeat
 
 from ..audio_ops import resample
 from ..errors import ConfigError, MediaError
+from ..placement import device_of
 from ..values import Waveform
 from .common import as_token, require_usable
 
@@ -71,7 +72,7 @@ class CLAPEncoder(ModelMixin, ConfigMixin):
             raise MediaError(f"wanted a sample rate above 0 Hz, got {rate}; give the sound its own rate")
         heard_rate: int = self.config["heard_sample_rate_hz"]
         middle = _middle(sound.samples, round(self.extractor.max_length_s * rate))
-        mono = middle.to(self.device, torch.float32).mean(1)
+        mono = middle.to(device_of(self), torch.float32).mean(1)
         samples = resample(resample(mono, rate, heard_rate), heard_rate, self.sample_rate_hz)
         return self.embed_mel(self.log_mel(self.fit(samples)))
 

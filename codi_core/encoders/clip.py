@@ -21,6 +21,7 @@ from transformers import (
 
 from ..errors import CheckpointError, PromptError, choose
 from ..models.temporal import MAXIMUM_FRAMES, TemporalNormalization
+from ..placement import device_of
 from ..values import Frames, Picture
 from .common import as_token, require_usable
 from .temporal import TemporalBlock
@@ -92,7 +93,7 @@ class CLIPEncoder(ModelMixin, ConfigMixin):
     def encode_image(self, picture: Picture) -> Float[Tensor, "batch 1 width"]:
         """Pictures of any size; of oblong ones the middle square is seen."""
         require_usable(picture.pixels, "a picture")
-        return self.embed_pixels(clip_pixels(picture.pixels, self.image_size).to(self.device))
+        return self.embed_pixels(clip_pixels(picture.pixels, self.image_size).to(device_of(self)))
 
     @torch.no_grad()
     def encode_video(self, frames: Frames) -> Float[Tensor, "batch 1 width"]:
@@ -102,7 +103,7 @@ class CLIPEncoder(ModelMixin, ConfigMixin):
         seen = torch.linspace(0, count - 1, min(count, MAXIMUM_FRAMES)).round().long()
         pixels = frames.pixels[:, seen]
         prepared = clip_pixels(pixels.flatten(0, 1), self.image_size).unflatten(0, pixels.shape[:2])
-        return self.embed_frames(prepared.to(self.device))
+        return self.embed_frames(prepared.to(device_of(self)))
 
     def tokenize(self, texts: list[str]) -> Int[Tensor, "batch tokens"]:
         """Token numbers, filled up with the end token to the model's number of positions."""
@@ -112,7 +113,7 @@ class CLIPEncoder(ModelMixin, ConfigMixin):
             )
         positions = self.clip.text_model.config.max_position_embeddings
         rows = self.tokenizer(texts, padding="max_length", truncation=True, max_length=positions)
-        return torch.tensor(rows["input_ids"], device=self.device)
+        return torch.tensor(rows["input_ids"], device=device_of(self))
 
     def embed_tokens(self, token_ids: Int[Tensor, "batch tokens"]) -> Float[Tensor, "batch 1 width"]:
         """The state at the first end token, after the final norm. There is no mask but the causal one."""

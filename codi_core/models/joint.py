@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..modality import Modality
+from ..placement import device_of
 from .layers import Memories
 from .unet import UNet
 from .windows import blended, window_starts
@@ -51,6 +52,8 @@ _SEEN: dict[Alignment, Callable[[Modality, Environments], Tensor | None]] = {
 class JointDenoiser:
     """One to four diffusers that denoise together (CoDi paper, joint multimodal generation by latent alignment).
 
+    Latents and contexts may come in another precision than the diffusers'.
+
     Paper → here: V_A(z_A) → `environments()[A]`; cross-attention of U_A to V_B(z_B) → the connectors of `diffusers[A]`.
     A single output uses no connectors; nor does a diffuser that has none (weights without latent alignment).
     window_frames: how much of a video is denoised at once; longer ones in overlapping windows. None: all of it.
@@ -67,7 +70,7 @@ class JointDenoiser:
         if len(latents) < 2:
             return {}
         return {
-            modality: self._environment(self.diffusers[modality], latent, timestep)
+            modality: self._environment(self.diffusers[modality], latent.to(self.diffusers[modality].dtype), timestep)
             for modality, latent in latents.items()
             if self.diffusers[modality].environment_encoder is not None
         }
@@ -82,6 +85,11 @@ class JointDenoiser:
             for start in window_starts(latent.shape[2], length)
         ]
         return functional.normalize(torch.stack(tokens).mean(dim=0), dim=-1)
+
+    def prepare_context(self, modality: Modality, context: Float[Tensor, "rows tokens width"]) -> Memories:
+        """What one output's diffuser needs of a prompt, the same at every step."""
+        diffuser = self.diffusers[modality]
+        return diffuser.prepare_context(context.to(device_of(diffuser), diffuser.dtype))
 
     def denoise(
         self,
@@ -102,6 +110,7 @@ class JointDenoiser:
         memories = dict(context)
         if seen is not None:
             memories |= diffuser.prepare_environment(seen.repeat(copies, 1, 1))
+        latent = latent.to(diffuser.dtype)
         rows, timesteps = latent.repeat(copies, *(1,) * (latent.ndim - 1)), timestep.repeat(copies)
         if latent.ndim < VIDEO_AXES:
             return diffuser(rows, timesteps, memories)
@@ -120,7 +129,7 @@ class JointDenoiser:
                 modality,
                 latent,
                 timestep,
-                self.diffusers[modality].prepare_context(contexts[modality]),
+                self.prepare_context(modality, contexts[modality]),
                 environments,
             )
             for modality, latent in latents.items()

@@ -175,6 +175,9 @@ def failure(arguments: list[Any], monkeypatch: pytest.MonkeyPatch) -> str:
         ("--to image --text x --alignment loose", "codi: unknown alignment 'loose'"),
         ("--to image --text x --steps 0", "codi: steps must lie between 1 and 500, got 0"),
         ("--to image --text x --guidance -1", "codi: guidance for image must be a number from 0 on, got -1.0"),
+        ("--to image --text x --dtype fp16", "codi: wanted fp32 or bf16, got fp16, which CPUs"),
+        ("--to image --text x --dtype int8", "codi: unknown dtype 'int8'; choose one of: fp32, bf16, fp16"),
+        ("--to image --text x --offload disk", "codi: unknown offload 'disk'; choose one of: none, parts, layers"),
         ("--to image --text x --model nowhere", "codi: wanted a model: codi-mini or a folder with model_index.json"),
     ],
 )

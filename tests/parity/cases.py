@@ -28,6 +28,10 @@ class Case:
     def given(self, name: str) -> Tensor:
         return self.tensors[f"in.{name}"]
 
+    def fed(self, name: str) -> Tensor:
+        """An input in the precision of the weights, for what is called without the code that sees to that."""
+        return self.given(name).to(self.model.dtype)
+
     def expected(self, name: str) -> Tensor:
         return self.tensors[f"out.{name}"]
 

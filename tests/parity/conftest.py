@@ -11,6 +11,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from official_weights import load_models
 
+from comfyui_codi.codi_core.parts import DTYPES
+
 SHIPPED = Path(__file__).parent.parent / "goldens"
 NOT_CASES = ("config_", "params_")
 table_key = pytest.StashKey[list]()
@@ -38,7 +40,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def official_models(request: pytest.FixtureRequest):
-    return load_models(goldens_folder(request.config))
+    return load_models(goldens_folder(request.config), DTYPES[request.config.getoption("--dtype")])
 
 
 @pytest.fixture

@@ -40,6 +40,7 @@ def check_environment(case: Case) -> Pairs:
     pairs: Pairs = {}
     for modality, latent in case.latents().items():
         diffuser = case.model.diffuser(modality)
+        latent = latent.to(diffuser.dtype)
         features = diffuser.environment_map(latent, case.given("t"))
         if latent.ndim == 5:
             features = features.unflatten(0, (len(latent), -1)).transpose(1, 2)
@@ -168,7 +169,7 @@ def _gradient_norm(case: Case, official: str) -> Tensor:
 def check_skip(case: Case) -> Pairs:
     (modality,) = case.modalities()
     diffuser = case.model.diffuser(modality)
-    memories = diffuser.prepare_context(case.context())
+    memories = diffuser.prepare_context(case.context().to(diffuser.dtype))
     pairs = {"released": (diffuser(*_call(case), memories), case.expected("released"))}
     diffuser.register_to_config(deepest_skip="input")
     try:
@@ -179,15 +180,15 @@ def check_skip(case: Case) -> Pairs:
 
 
 def _call(case: Case) -> tuple[Tensor, Tensor]:
-    return case.given("x"), case.given("t")
+    return case.fed("x"), case.given("t")
 
 
 def check_blocks(case: Case) -> Pairs:
     """Single blocks, with contexts of three tokens: only these show the query and key projections."""
     vision, text = case.model.diffuser(Modality.IMAGE), case.model.diffuser(Modality.TEXT)
     unit, text_unit = vision.down[0].units[0], text.down[0].units[0]
-    still, clip, frames = case.given("x4"), case.given("x5"), case.given("x5").shape[2]
-    embedding, context, seen = case.given("emb"), case.given("ctx"), case.given("h")
+    still, clip, frames = case.fed("x4"), case.fed("x5"), case.fed("x5").shape[2]
+    embedding, context, seen = case.fed("emb"), case.fed("ctx"), case.fed("h")
 
     def folded(video: Tensor) -> Tensor:
         return video.transpose(1, 2).flatten(0, 1)
@@ -213,15 +214,15 @@ def check_blocks(case: Case) -> Pairs:
         "image_res_4d": unit.residual(still, embedding),
         "temporal_5d": unfolded(unit.temporal(folded(clip), frames)),
         "rel_pos_bias_5": bias,
-        "temporal_attn": unit.temporal.attention(case.given("xt"), bias),
+        "temporal_attn": unit.temporal.attention(case.fed("xt"), bias),
         "temporal_ff_5d": fed,
         "frameshift_5d": unfolded(shifted),
         "transformer_4d": unit.transformer(still, memories(unit)[unit.transformer]),
         "connector_4d": unit.connector(still, connector),
         "connector_5d": unfolded(unit.connector(folded(clip), connector)),
-        "text_block": text_unit(case.given("xtext"), case.given("temb"), memories(text_unit), None),
-        "text_res": text_unit.residual(case.given("xtext"), case.given("temb")),
-        "text_lin": text.stem(case.given("xlin")),
+        "text_block": text_unit(case.fed("xtext"), case.fed("temb"), memories(text_unit), None),
+        "text_res": text_unit.residual(case.fed("xtext"), case.fed("temb")),
+        "text_lin": text.stem(case.fed("xlin")),
         "timestep_embedding": waves,
         "time_embed": vision.time_embedding(timestep, still),
     }

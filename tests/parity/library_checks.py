@@ -35,10 +35,10 @@ RATE = Fraction(4)
 
 
 def _sampled(autoencoder: Any, media: Tensor, noise: Tensor | None, scale: float) -> dict[str, Tensor]:
-    posterior = autoencoder.encode(media).latent_dist
+    posterior = autoencoder.encode(media.to(autoencoder.dtype)).latent_dist
     found = {"moments": posterior.parameters}
     # The released code samples the posterior where ours takes its mean.
-    return found if noise is None else found | {"z": scale * (posterior.mean + posterior.std * noise)}
+    return found if noise is None else found | {"z": scale * (posterior.mean.float() + posterior.std.float() * noise)}
 
 
 def check_image_autoencoder(case: Case) -> Pairs:
@@ -151,7 +151,7 @@ def check_clap(case: Case) -> Pairs:
     seen: dict[str, Tensor] = {}
     patches = clap.clap.audio_model.audio_encoder.patch_embed
     hook = patches.register_forward_pre_hook(lambda module, given: seen.update(image=given[0]))
-    pooled = clap.clap.audio_model(input_features=log_mel).pooler_output
+    pooled = clap.clap.audio_model(input_features=log_mel.to(clap.dtype)).pooler_output
     hook.remove()
     made = {
         "wave48_first": samples[:, :2000],
@@ -186,7 +186,7 @@ def _scores(logits: Tensor, name: str) -> dict[str, Tensor]:
 
 
 def check_text_logits(case: Case) -> Pairs:
-    autoencoder, ids, latent = case.model["text_autoencoder"], case.given("ids"), case.given("z")
+    autoencoder, ids, latent = case.model["text_autoencoder"], case.given("ids"), case.fed("z")
     made = _scores(autoencoder.logits(ids, latent), "both")
     # Without memory there is no position before the first token.
     made |= _scores(autoencoder._advance(ids, latent, None, position=0)[0], "embedding_only")
@@ -198,7 +198,7 @@ def check_text_logits(case: Case) -> Pairs:
 
 def check_text_greedy(case: Case) -> Pairs:
     autoencoder, scale = case.model["text_autoencoder"], case.model.config.modalities[Modality.TEXT].latent_scale
-    latent = case.given("z_scaled") / scale
+    latent = case.fed("z_scaled") / scale
     made = {"ids": autoencoder.generate(latent)}
     end = autoencoder.end_id
     autoencoder.end_id = case.facts["call"]["early_eos"]
@@ -212,11 +212,11 @@ def check_text_greedy(case: Case) -> Pairs:
 def check_full_text(case: Case) -> Pairs:
     autoencoder = case.model["text_autoencoder"]
     mean, _ = autoencoder.encode_tokens(case.given("ids"), (case.given("ids") != 0).long())
-    made: dict[str, Any] = {"mu": mean} | _scores(autoencoder.logits(case.given("dec_ids"), case.given("z")), "")
+    made: dict[str, Any] = {"mu": mean} | _scores(autoencoder.logits(case.given("dec_ids"), case.fed("z")), "")
     longest = autoencoder.config["maximum_tokens"]
     autoencoder.register_to_config(maximum_tokens=case.facts["call"]["max_length"])
     try:
-        made["greedy"] = torch.tensor(autoencoder.generate(case.given("z")))
+        made["greedy"] = torch.tensor(autoencoder.generate(case.fed("z")))
     finally:
         autoencoder.register_to_config(maximum_tokens=longest)
     return case.paired(made)

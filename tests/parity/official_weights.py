@@ -68,10 +68,11 @@ def synthetic_tensor(name: str, shape: tuple[int, ...], seed: str) -> Tensor | N
 class OfficialModel(Mapping[str, Any]):
     """The parts of one golden configuration by name, built and loaded when first asked for."""
 
-    def __init__(self, config: CoDiConfig, shapes: Mapping[str, Any], seed: str):
+    def __init__(self, config: CoDiConfig, shapes: Mapping[str, Any], seed: str, dtype: torch.dtype):
         self.config = config
         self.shapes = shapes
         self.seed = seed
+        self.dtype = dtype
         self._parts: dict[str, nn.Module] = {}
         self._parameters: dict[str, torch.nn.Parameter] = {}
 
@@ -101,7 +102,8 @@ class OfficialModel(Mapping[str, Any]):
             places = counterparts(part, spec, arguments)
             computed = {key: value for key, value in part.state_dict().items() if key not in places}
             part.load_state_dict(from_official(state, places, spec) | computed, strict=True, assign=True)
-            part.requires_grad_(True)
+            # diffusers' own `to` warns of every change of precision.
+            nn.Module.to(part, self.dtype).requires_grad_(True)
             ours = dict(part.named_parameters())
             self._parameters |= {place.official: ours[key] for key, place in places.items() if key in ours}
             self._parts[name] = part.eval()
@@ -207,8 +209,11 @@ def tiny_config(settings: Mapping[str, Any]) -> CoDiConfig:
     )
 
 
-def load_models(folder: Path) -> dict[tuple[str, str, str], OfficialModel]:
-    """A model per (config, params, seed) that the cases of a folder name; weights are made when first used."""
+def load_models(folder: Path, dtype: torch.dtype) -> dict[tuple[str, str, str], OfficialModel]:
+    """A model per (config, params, seed) that the cases of a folder name; weights are made when first used.
+
+    dtype: of the weights, whatever the goldens were made in.
+    """
     models = {}
     for path in sorted(folder.glob("*.json")):
         case = json.loads(path.read_text())
@@ -222,5 +227,5 @@ def load_models(folder: Path) -> dict[tuple[str, str, str], OfficialModel]:
             shapes |= content.get("tensors", content)
         settings = folder / key[0]
         config = tiny_config(json.loads(settings.read_text())) if settings.is_file() else official()
-        models[key] = OfficialModel(config, shapes, key[2])
+        models[key] = OfficialModel(config, shapes, key[2], dtype)
     return models

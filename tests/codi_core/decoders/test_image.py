@@ -5,8 +5,9 @@ from fractions import Fraction
 import pytest
 import torch
 
+from comfyui_codi.codi_core.decoders import image as image_module
 from comfyui_codi.codi_core.decoders import latent as latent_module
-from comfyui_codi.codi_core.decoders.image import ImageCodec, VideoCodec
+from comfyui_codi.codi_core.decoders.image import ImageCodec, VideoCodec, build_image_autoencoder
 from comfyui_codi.codi_core.errors import ShapeError
 from comfyui_codi.codi_core.values import Frames, Picture
 
@@ -65,6 +66,22 @@ def test_small_chunks_give_the_same_video(videos, monkeypatch):
     whole = videos.decode(videos.encode(frames)).pixels
     monkeypatch.setattr(latent_module, "PIXELS_AT_ONCE", 2 * 8 * 8)
     torch.testing.assert_close(videos.decode(videos.encode(frames)).pixels, whole)
+
+
+def test_a_large_picture_goes_through_in_tiles(image_autoencoder, monkeypatch):
+    monkeypatch.setattr(image_module, "TILE", 16)
+    tiled = build_image_autoencoder(image_autoencoder.config).eval()
+    tiled.load_state_dict(image_autoencoder.state_dict())
+    seen = []
+    for module in (tiled.encoder, tiled.decoder):
+        module.register_forward_pre_hook(lambda module, given: seen.append(max(given[0].shape[-2:])))
+    codec = ImageCodec(tiled, latent_scale=0.5)
+    picture = Picture(torch.rand(1, 3, 40, 24))
+    latent = codec.encode(picture)
+    assert max(seen) == 16
+    seen.clear()
+    assert codec.decode(latent).pixels.shape == picture.pixels.shape
+    assert max(seen) == 4
 
 
 @pytest.mark.parametrize(("width", "height", "nearest"), [(17, 8, "16x8"), (3, 31, "4x32")])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from itertools import combinations
 
 import pytest
@@ -110,3 +111,11 @@ def test_doubled_contexts_are_denoised_as_two_batches(outputs, tiny_diffusers):
     for modality in outputs:
         wanted = torch.cat([half[modality] for half in halves])
         torch.testing.assert_close(doubled[modality], wanted, atol=1e-5, rtol=1e-4)
+
+
+def test_diffusers_of_another_precision_than_their_inputs_run(tiny_diffusers):
+    diffusers = {modality: copy.deepcopy(tiny_diffusers[modality]).bfloat16() for modality in (TEXT, AUDIO)}
+    latents = {modality: random(*SHAPES[modality]) for modality in diffusers}
+    with torch.no_grad():
+        noise = JointDenoiser(diffusers)(latents, STEP, dict.fromkeys(diffusers, random(2, 1, 20)))
+    assert {each.dtype for each in noise.values()} == {torch.bfloat16}
