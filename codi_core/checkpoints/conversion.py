@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from .official import OFFICIAL_PARTS, has_alignment
 from .tokenizers import add_tokenizers
 
 SCRATCH_NAME = ".converting"
+TOUCHED_BYTES = 2**28
+"""How much of an official file is held in memory at once, but for a single tensor that is larger."""
 OnProgress = Callable[[str, int, int], None]
 """Called with the part's name, the bytes of it written so far and the bytes in all."""
 
@@ -150,16 +152,32 @@ def _of_parts(config: CoDiConfig, parts: Mapping[str, Mapping[str, Any]]) -> CoD
     return replace(config, parts=parts, modalities=modalities)
 
 
+def _weights(part: FoundPart) -> dict[str, Tensor]:
+    """All that our module holds, by our names. What comes from the file stays on disk until it is touched."""
+    module = part.module()
+    places = _places(part, module)
+    computed = {name: tensor for name, tensor in module.state_dict().items() if name not in places}
+    return from_official(open_official(part.source), places, OFFICIAL_PARTS[part.name]) | computed
+
+
+def _streamed(part: FoundPart, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+    """The weights with these names, one by one. What was touched stays in memory until the file is opened anew."""
+    weights, touched = _weights(part), 0
+    for name in names:
+        if touched > TOUCHED_BYTES:
+            weights, touched = _weights(part), 0
+        touched += weights[name].nbytes
+        yield name, weights[name]
+
+
 def _written(
     part: FoundPart, folder: Path, dtype: torch.dtype | None, tokenizers: Path | None, on_progress: OnProgress
 ) -> FoundPart:
-    # Opened anew for each part, so that the pages of the parts before it are let go.
-    module, state = part.module(), open_official(part.source)
-    places = _places(part, module)
-    computed = {name: tensor for name, tensor in module.state_dict().items() if name not in places}
-    tensors = from_official(state, places, OFFICIAL_PARTS[part.name]) | computed
-    width = dtype.itemsize if dtype else None
-    total = sum(each.numel() * (width or each.itemsize) for each in tensors.values())
+    layout = {
+        name: torch.empty_like(tensor, dtype=dtype if dtype and tensor.is_floating_point() else None, device="meta")
+        for name, tensor in _weights(part).items()
+    }
+    total = sum(each.nbytes for each in layout.values())
     written = 0
 
     def count(more: int) -> None:
@@ -168,6 +186,6 @@ def _written(
         on_progress(part.name, written, total)
 
     folder.mkdir()
-    write_safetensors(folder / WEIGHTS_NAME, tensors, dtype, count)
+    write_safetensors(folder / WEIGHTS_NAME, layout, _streamed(part, layout), count)
     (folder / CONFIG_NAME).write_text(json.dumps(part.arguments, indent=2) + "\n", encoding="utf-8")
     return replace(part, tokenizers_missing=tuple(add_tokenizers(part.name, folder, tokenizers)))

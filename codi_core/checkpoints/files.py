@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,19 +53,22 @@ def _first_line(error: Exception) -> str:
 
 
 def write_safetensors(
-    path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype | None, on_bytes: Callable[[int], None]
+    path: Path,
+    layout: Mapping[str, Tensor],
+    pieces: Iterable[tuple[str, Tensor]],
+    on_bytes: Callable[[int], None],
 ) -> None:
     """Write a safetensors file with one tensor in memory at a time (the library's own writer copies them all).
 
-    dtype: of the floating-point numbers; None keeps theirs. on_bytes: told how many bytes were written, piece by
-    piece. Raises CheckpointError for a number that is not finite in that precision.
+    layout: empty tensors that give every name its shape and number format, in the file's order. pieces: the same names
+    with their numbers, in the same order. on_bytes: told how many bytes were written, piece by piece.
+    Raises CheckpointError for a number that is not finite in its format.
     """
     header, end = {}, 0
-    kinds = {name: dtype if dtype and tensor.is_floating_point() else tensor.dtype for name, tensor in tensors.items()}
-    for name, tensor in tensors.items():
-        start, end = end, end + tensor.numel() * kinds[name].itemsize
+    for name, tensor in layout.items():
+        start, end = end, end + tensor.nbytes
         header[name] = {
-            "dtype": DTYPE_NAMES[kinds[name]],
+            "dtype": DTYPE_NAMES[tensor.dtype],
             "shape": list(tensor.shape),
             "data_offsets": [start, end],
         }
@@ -74,11 +77,11 @@ def write_safetensors(
     with path.open("wb") as file:
         file.write(len(text).to_bytes(HEADER_LENGTH_BYTES, "little"))
         file.write(text)
-        for name, tensor in tensors.items():
-            written = tensor.to(kinds[name]).contiguous()
+        for name, tensor in pieces:
+            written = tensor.to(layout[name].dtype).contiguous()
             if written.is_floating_point() and not written.isfinite().all():
                 raise CheckpointError(
-                    f"{name} is not finite as {DTYPE_NAMES[kinds[name]]}; "
+                    f"{name} is not finite as {DTYPE_NAMES[written.dtype]}; "
                     "convert to bf16 or fp32, or download the file anew"
                 )
             file.write(written.reshape(-1).view(torch.uint8).numpy().data)
