@@ -70,7 +70,8 @@ class TemporalBlock(nn.Module):
     ) -> Float[Tensor, "pictures tokens width"]:
         """`hidden` holds one picture per frame, all frames of a clip together."""
         tokens = hidden.shape[1]
-        rows = hidden.unflatten(0, (-1, frames)).transpose(1, 2).flatten(0, 1)
+        # Of a single clip the axes would be turned in place, and linear layers then copy their weights for every row.
+        rows = hidden.unflatten(0, (-1, frames)).transpose(1, 2).flatten(0, 1).contiguous()
         rows = rows + self.attention(rows, self.position_bias(frames, rows))
         rows = rows + self.feed_forward(rows)
         return rows.unflatten(0, (-1, tokens)).transpose(1, 2).flatten(0, 1)

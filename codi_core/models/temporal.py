@@ -166,7 +166,8 @@ class TemporalModule(nn.Module):
     def forward(self, hidden: Float[Tensor, "rows c h w"], frames: int) -> Float[Tensor, "rows c h w"]:
         """`hidden` holds batch × frames rows, all frames of a clip together."""
         height, width = hidden.shape[2:]
-        rows = hidden.unflatten(0, (-1, frames)).permute(0, 3, 4, 1, 2).flatten(0, 2)
+        # Of a single clip the axes would be turned in place, and linear layers then copy their weights for every row.
+        rows = hidden.unflatten(0, (-1, frames)).permute(0, 3, 4, 1, 2).flatten(0, 2).contiguous()
         rows = rows + self.attention(rows, self.position_bias(frames, rows))
         rows = rows + self.feed_forward(rows)
         hidden = rows.unflatten(0, (-1, height, width)).permute(0, 3, 4, 1, 2).flatten(0, 1)

@@ -113,6 +113,20 @@ def test_untrained_temporal_blocks_leave_a_still_video_a_picture(make_clip: Make
     )
 
 
+def test_rows_of_a_single_video_lie_together_too(clip: CLIPEncoder) -> None:
+    seen = []
+    hooks = [
+        layer.register_forward_pre_hook(lambda layer, given: seen.append(given[0].is_contiguous()))
+        for layer in clip.temporal_blocks.modules()
+        if isinstance(layer, torch.nn.Linear)
+    ]
+    clip.encode_video(Frames(torch.rand(1, 3, 3, 8, 8), Fraction(4)))
+    for hook in hooks:
+        hook.remove()
+    assert seen
+    assert all(seen)
+
+
 def test_long_video_is_seen_at_even_distances(clip: CLIPEncoder) -> None:
     every_second = video(30)
     pixels = every_second.pixels.repeat_interleave(2, dim=1)[:, :59]
