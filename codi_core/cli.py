@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from .errors import CoDiError, choose
+from .errors import CoDiError, ConfigError, choose
 from .modality import Modality
 
 app = typer.Typer(
@@ -148,6 +148,26 @@ def train(
     from .training.command import train_command
 
     train_command(stage, folder, preset, only, config)
+
+
+@app.command()
+def evaluate(
+    what: Annotated[str, typer.Argument(help="retrieval, matrix, coherence, sync, sim or mix.")],
+    model: Annotated[str, typer.Option(metavar="NAME|DIR", help="A bundled model or a folder.")] = "codi-mini",
+    count: Annotated[int, typer.Option(help="Samples of each thing that is compared.")] = 64,
+    rows: Annotated[int, typer.Option(help="How many samples are made at once.")] = 16,
+    steps: Annotated[int, typer.Option(help="Denoising steps.")] = 25,
+    seed: Annotated[int, typer.Option(min=0, help="Of facts and noise. The same one gives the same figures.")] = 0,
+    output_dir: Annotated[Path, typer.Option(help="Folder for report and picture.")] = OUTPUT_DIR,
+    as_json: AsJson = False,
+) -> None:
+    """Measure what a model of the procedural world can do; a run that was stopped goes on where it was."""
+    try:
+        from .evaluation.command import evaluate_command
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"evaluations need {error.name}; pip install 'comfyui-codi[evaluate]'") from error
+
+    evaluate_command(what, model, output_dir, as_json=as_json, count=count, rows=rows, steps=steps, seed=seed)
 
 
 @app.command("convert")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -148,14 +148,11 @@ def decoding(path: Path, wanted: str) -> Iterator[None]:
 
 
 @contextmanager
-def replacing(path: Path, modality: Modality) -> Iterator[Path]:
+def written_whole(path: Path) -> Iterator[Path]:
     """A temporary name beside `path` to write to; it takes the place of `path` only once all went well.
 
     Parent folders are created. Nothing half-written is left behind after an error or an interruption.
     """
-    if path.suffix.lower() not in WRITTEN_SUFFIXES[modality]:
-        known = " or ".join(WRITTEN_SUFFIXES[modality])
-        raise MediaError(f"wanted a file name ending in {known} for {modality}, got {path}; rename it")
     partial = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -166,6 +163,14 @@ def replacing(path: Path, modality: Modality) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
     except (OSError, ValueError, FFmpegError) as error:
         raise MediaError(f"wanted to write {path}, got: {error}; choose another folder or name") from error
+
+
+def replacing(path: Path, modality: Modality) -> AbstractContextManager[Path]:
+    """As `written_whole`, for a file of this modality. MediaError for a name that no such file can have."""
+    if path.suffix.lower() not in WRITTEN_SUFFIXES[modality]:
+        known = " or ".join(WRITTEN_SUFFIXES[modality])
+        raise MediaError(f"wanted a file name ending in {known} for {modality}, got {path}; rename it")
+    return written_whole(path)
 
 
 def only_row(values: Float[Tensor, "batch *rest"], what: str) -> Float[Tensor, "*rest"]:

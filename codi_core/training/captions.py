@@ -7,7 +7,7 @@ looks words up in the same tables, and the tokenizers of codi-mini learn from `c
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -192,16 +192,21 @@ def captions(
     sayable: what captions may speak of, for instance only what a picture shows; one main fact of it is always said.
     """
     stated = _draw_stated(facts, generator, sayable)
+    return phrase(facts, stated, generator), stated
+
+
+def phrase(facts: Facts, stated: Mapping[Fact, Bool[Tensor, "batch"]], generator: torch.Generator) -> list[str]:
+    """One caption per row that says these facts and no others. What has no name (NONE) must not be stated."""
     seed = torch.randint(2**62, (1,), generator=generator, device=generator.device)
     chance = random.Random(int(seed))
     columns = {fact: category.tolist() for fact, category in facts.categories.items()}
     said = {fact: mask.tolist() for fact, mask in stated.items()}
     texts = []
     for row in range(len(facts)):
-        values = {fact: VALUES[fact][columns[fact][row]] for fact in Fact if said[fact][row]}
+        values = {fact: VALUES[fact][columns[fact][row]] for fact in said if said[fact][row]}
         text = chance.choice(_GRAMMARS)(_words(values, chance), chance)
         texts.append(text + "." if chance.random() < 0.5 else text)
-    return texts, stated
+    return texts
 
 
 def corpus(count: int, generator: torch.Generator) -> list[str]:

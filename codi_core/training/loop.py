@@ -90,7 +90,8 @@ def train(
     """
     folder.mkdir(parents=True, exist_ok=True)
     # Accelerator's own mixed precision is one for the whole process, but tasks differ.
-    accelerator = Accelerator(mixed_precision="no")
+    # Without GPUs, several processes find one another only if told that they are to stay on the CPU.
+    accelerator = Accelerator(mixed_precision="no", cpu=not torch.cuda.is_available())
     dtype = PRECISIONS[choose("precision", settings.precision, PRECISIONS)]
     autocast = torch.autocast(accelerator.device.type, dtype, enabled=dtype != torch.float32)
     trained = [parameter for parameter in objective.parameters() if parameter.requires_grad]

@@ -3,8 +3,9 @@
     python tests/benchmarks/full_size.py --manifests DIR --goldens DIR [--work DIR] [--dtype fp32] [--tokenizers DIR]
 
 Makes synthetic checkpoint files under the official names (22 GB as fp32; those that are there already are kept),
-converts them one by one, which takes as much room again, loads every part by itself, and runs the joint step of the
-golden case of full size. Every measurement is a process of its own, whose peak memory the system tells.
+converts them one by one, which takes as much room again, loads every part by itself, runs the joint step of the golden
+case of full size, and encodes, denoises and decodes each modality. Every measurement is a process of its own, whose
+peak memory the system tells.
 """
 
 from __future__ import annotations
@@ -27,10 +28,14 @@ from safetensors.torch import load_file
 
 from comfyui_codi.codi_core.checkpoints.conversion import convert
 from comfyui_codi.codi_core.config import CoDiConfig
+from comfyui_codi.codi_core.encoders import null_like
+from comfyui_codi.codi_core.errors import CoDiError
+from comfyui_codi.codi_core.geometry import latent_shape
 from comfyui_codi.codi_core.modality import Modality
 from comfyui_codi.codi_core.models.joint import Alignment
 from comfyui_codi.codi_core.parts import DTYPES, WEIGHTS_NAME, Parts
 from comfyui_codi.codi_core.pipeline import CoDiPipeline
+from comfyui_codi.codi_core.values import Condition, Latents, OutputSize
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "parity"))
 
@@ -87,9 +92,32 @@ def joint_step(folder: Path, goldens: Path, dtype: str) -> dict[str, float]:
     return errors
 
 
+def encode_prompt(folder: Path, modality: Modality, dtype: str) -> None:
+    """A prompt of the size that the encoder wants."""
+    pipeline = CoDiPipeline.from_pretrained(folder, dtype=DTYPES[dtype])
+    pipeline.encode("a thunderstorm" if modality is Modality.TEXT else null_like(pipeline.parts, modality))
+
+
+def one_step(folder: Path, modality: Modality, dtype: str) -> None:
+    """A step with guidance, at the size that the model makes by default."""
+    pipeline = CoDiPipeline.from_pretrained(folder, dtype=DTYPES[dtype])
+    width = pipeline.config.parts[pipeline.config.modalities[modality].diffuser]["context_width"]
+    pipeline.sample(Condition(torch.randn(1, 1, width), torch.zeros(1, 1, width)), to=[modality], steps=1)
+
+
+def decode_latent(folder: Path, modality: Modality, dtype: str) -> None:
+    """A latent of the size that the model makes by default."""
+    pipeline = CoDiPipeline.from_pretrained(folder, dtype=DTYPES[dtype])
+    shape = latent_shape(pipeline.config, modality, OutputSize())
+    pipeline.decode(Latents({modality: torch.randn(1, *shape)}), modality)
+
+
 def _report(pipe: Any, call: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     before = time.perf_counter()
-    result = call(*arguments)
+    try:
+        result = call(*arguments)
+    except CoDiError as error:  # a part may lack its vocabulary, for instance
+        result = f"failed: {error}"
     seconds = time.perf_counter() - before
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     pipe.send({"seconds": seconds, "peak_bytes": peak, "result": result})
@@ -117,12 +145,11 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("output/full_size"))
     parser.add_argument("--tokenizers", type=Path)
     parser.add_argument("--dtype", default="fp32", choices=DTYPES, help="of the converted and of the loaded weights")
-    parser.add_argument("--files", nargs="+", default=list(FILES), choices=FILES)
     options = parser.parse_args()
     seed = json.loads((options.goldens / f"{CASE}.json").read_text())["seed"]
     folder = options.work / options.dtype
     rows: dict[str, dict[str, Any]] = {}
-    for name in options.files:
+    for name in FILES:
         source = options.work / name
         if not source.exists():
             options.work.mkdir(parents=True, exist_ok=True)
@@ -132,8 +159,10 @@ def main() -> None:
     for part in CoDiConfig.from_folder(folder).parts:
         rows[f"load {part}"] = measured(load_one, folder, part, options.dtype)
         rows[f"load {part}"]["file_bytes"] = (folder / part / WEIGHTS_NAME).stat().st_size
-    if {"diffuser_vision", "diffuser_audio"} <= CoDiConfig.from_folder(folder).parts.keys():
-        rows["joint step of video and audio"] = measured(joint_step, folder, options.goldens, options.dtype)
+    rows["joint step of video and audio"] = measured(joint_step, folder, options.goldens, options.dtype)
+    for call in (encode_prompt, one_step, decode_latent):
+        for modality in CoDiConfig.from_folder(folder).modalities:
+            rows[f"{call.__name__} {modality}"] = measured(call, folder, modality, options.dtype)
     (options.work / f"full_size_{options.dtype}.json").write_text(json.dumps(rows, indent=2) + "\n")
     table = Table("what", "seconds", "peak GiB", "file GiB", "result", title=f"{options.dtype}, {os.cpu_count()} cores")
     for what, row in rows.items():

@@ -8,7 +8,7 @@ import torch
 
 from comfyui_codi.codi_core.evaluation.facts import read_text
 from comfyui_codi.codi_core.modality import Modality
-from comfyui_codi.codi_core.training.captions import MOTIONS, NAMES, STATED, captions, corpus
+from comfyui_codi.codi_core.training.captions import MOTIONS, NAMES, STATED, captions, corpus, phrase
 from comfyui_codi.codi_core.training.world import CARRIED, NONE, Fact, Facts, Split, World
 
 
@@ -77,3 +77,12 @@ def test_the_corpus_is_large_has_no_doubles_and_uses_all_the_words():
     assert len(texts) == len(set(texts)) > 4000
     words = {word for text in texts for word in re.findall(r"[a-z]+", text)}
     assert {word for names in NAMES.values() for word in names} <= words
+
+
+def test_a_phrase_says_what_it_is_told_to_and_nothing_else():
+    generator = torch.Generator().manual_seed(0)
+    facts = World(Split.ALL).draw(200, generator)
+    for fact in (Fact.SHAPE, Fact.COLOUR, Fact.MOTION):
+        read = read_text(phrase(facts, {fact: torch.ones_like(facts.bounces)}, generator)).categories
+        assert torch.equal(read[fact], facts.categories[fact])
+        assert all((read[other] == NONE).all() for other in Fact if other != fact)

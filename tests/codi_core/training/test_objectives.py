@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from comfyui_codi.codi_core.models.unet import UNet
 from comfyui_codi.codi_core.sampling import NOISE_SCHEDULE, make_scheduler
 from comfyui_codi.codi_core.training.align import ALIGN_STEPS, AlignObjective, AlignStep, weighted_contrast
 from comfyui_codi.codi_core.training.autoencode import spectral_distance
-from comfyui_codi.codi_core.training.bridge import agreeing, contrastive_loss
+from comfyui_codi.codi_core.training.bridge import agreeing, contrastive_loss, video_objective
 from comfyui_codi.codi_core.training.diffuse import DROPPED, DiffusionObjective, mixed_prompts
 from comfyui_codi.codi_core.training.losses import diffusion_target
 from comfyui_codi.codi_core.training.world import NONE, Fact
@@ -105,6 +106,14 @@ def test_some_prompts_are_dropped_for_guidance() -> None:
     prompts = torch.ones(4000, 2, 3)
     mixed = mixed_prompts(prompts, torch.zeros(2, 3), torch.Generator().manual_seed(0))
     assert abs((mixed == 0).all(dim=-1).float().mean() - DROPPED) < 0.02
+
+
+def test_videos_and_pictures_teach_all_of_clip_together(tiny_pipeline) -> None:
+    clip = copy.deepcopy(tiny_pipeline.parts["clip"])
+    moved = moved_by(video_objective(clip))
+    for part in ("clip.text_model.", "clip.vision_model.", "clip.text_projection.", "clip.visual_projection."):
+        assert any(name.startswith(f"clip.{part}") for name in moved)
+    assert any(name.startswith("clip.temporal_blocks.") for name in moved)
 
 
 def test_captions_that_omit_facts_fit_every_sample_that_agrees_on_the_rest() -> None:

@@ -1,0 +1,54 @@
+"""Means with the interval in which the true one lies, at 95 % confidence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+DEVIATIONS = 1.96
+"""Of the normal distribution, for 95 %."""
+RESAMPLINGS = 2000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """count: of the observations; without any, the mean and both bounds are NaN."""
+
+    mean: float
+    low: float
+    high: float
+    count: int
+
+
+def share(right: int, asked: int) -> Estimate:
+    """The share of right answers, with Wilson's score interval, which holds for few answers and near 0 and 1 too."""
+    if asked == 0:
+        return Estimate(*[float("nan")] * 3, count=0)
+    found, weight = right / asked, DEVIATIONS**2 / asked
+    middle = (found + weight / 2) / (1 + weight)
+    reach = (found * (1 - found) * weight + weight**2 / 4) ** 0.5 / (1 + weight)
+    # At 0 and 1 the bound is the share itself, but for rounding.
+    return Estimate(found, min(middle - reach, found), max(middle + reach, found), asked)
+
+
+def mean(values: Float[Tensor, "count"]) -> Estimate:
+    """The mean of the finite values, with the percentile interval of the bootstrap, the same at every call."""
+    return _bootstrapped(values, torch.mean)
+
+
+def median(values: Float[Tensor, "count"]) -> Estimate:
+    """The median of the finite values, as `mean`; its value stands in `mean`."""
+    return _bootstrapped(values, torch.median)
+
+
+def _bootstrapped(values: Float[Tensor, "count"], statistic) -> Estimate:
+    values = values[values.isfinite()].double()
+    if len(values) == 0:
+        return Estimate(*[float("nan")] * 3, count=0)
+    chosen = torch.randint(len(values), (RESAMPLINGS, len(values)), generator=torch.Generator().manual_seed(0))
+    found = torch.stack([statistic(rows) for rows in values[chosen]])
+    low, high = found.quantile(torch.tensor([0.025, 0.975], dtype=found.dtype)).tolist()
+    return Estimate(float(statistic(values)), low, high, len(values))

@@ -1,0 +1,64 @@
+"""Do the bounces that are seen sound at the same moment? No prompt ever says when."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+
+from ..modality import Modality
+from ..pipeline import CoDiPipeline
+from ..training.captions import phrase
+from ..training.world import BOUNCE_PERIOD_RANGE_S, FRAMES_PER_SECOND, Fact, Motion, Split, World
+from .estimates import median
+from .experiment import EvaluationSettings, Record, Unit, encode_rows, make, make_apart
+from .facts import READERS
+from .pictures import figure
+from .readings import moments_apart_s
+
+WAYS = {"joint": make, "independent": make_apart}
+OUTPUTS = [Modality.VIDEO, Modality.AUDIO]
+
+
+class Synchrony:
+    """Each unit is a chunk of videos with sound of figures that bounce, made together or apart."""
+
+    def units(self, settings: EvaluationSettings) -> Sequence[Unit]:
+        return [{"way": way, "chunk": chunk} for chunk in settings.chunks for way in WAYS]
+
+    def measure(self, pipeline: CoDiPipeline, unit: Unit, settings: EvaluationSettings) -> Record:
+        generator = torch.Generator().manual_seed(settings.seed_of(unit["chunk"]))
+        facts = World(Split.ALL).draw(settings.rows_of(unit["chunk"]) * len(Motion), generator)
+        bouncing = facts[facts.motion.argsort(descending=True, stable=True)[: settings.rows_of(unit["chunk"])]]
+        stated = {fact: torch.ones_like(bouncing.bounces) for fact in (Fact.SHAPE, Fact.COLOUR, Fact.MOTION)}
+        condition = encode_rows(pipeline, phrase(bouncing, stated, generator))
+        made = WAYS[unit["way"]](pipeline, condition, OUTPUTS, settings, settings.seed_of(unit["chunk"]))
+        seen, heard = (READERS[modality](made[modality]).bounce_moments_s for modality in OUTPUTS)
+        apart_s = moments_apart_s(seen, heard)
+        return {"apart_s": [None if each != each else each for each in apart_s.tolist()]}
+
+    def report(self, results: Sequence[tuple[Unit, Record]]) -> dict[str, Any]:
+        frame_s = float(1 / FRAMES_PER_SECOND)
+        ways = {}
+        for way in WAYS:
+            rows = [each for unit, record in results if unit["way"] == way for each in record["apart_s"]]
+            apart_s = torch.tensor([each for each in rows if each is not None])
+            ways[way] = {
+                "median error, in frames": vars(median(apart_s / frame_s)),
+                "with bounces in both": f"{len(apart_s)} of {len(rows)}",
+                "apart_s": apart_s.tolist(),
+            }
+        return {"frame_s": frame_s, "ways": ways}
+
+    def draw(self, report: Mapping[str, Any]) -> Figure:
+        drawn, axes = figure(width=6.0, height=3.2)
+        furthest = BOUNCE_PERIOD_RANGE_S[1] / 2 / report["frame_s"]
+        for way, entry in report["ways"].items():
+            label = f"{way}: median {entry['median error, in frames']['mean']:.2f} frames"
+            frames = [apart_s / report["frame_s"] for apart_s in entry["apart_s"]]
+            axes.hist(frames, bins=20, range=(0, furthest), alpha=0.6, label=label)
+        axes.set(title="From a bounce seen to the nearest one heard", xlabel="video frames", ylabel="clips")
+        axes.legend(fontsize=7)
+        return drawn

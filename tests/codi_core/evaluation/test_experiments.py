@@ -1,0 +1,129 @@
+"""The evaluations: what they ask, that they can be stopped and shared out, and what ends up in their reports."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from comfyui_codi.codi_core.cli import app
+from comfyui_codi.codi_core.errors import ConfigError
+from comfyui_codi.codi_core.evaluation import coherence, matrix
+from comfyui_codi.codi_core.evaluation.coherence import Coherence
+from comfyui_codi.codi_core.evaluation.command import EXPERIMENTS
+from comfyui_codi.codi_core.evaluation.experiment import EvaluationSettings, draw_facts, run_experiment
+from comfyui_codi.codi_core.evaluation.matrix import SETS, Matrix, prompts_of
+from comfyui_codi.codi_core.evaluation.mixing_course import FADED, _moved_on
+from comfyui_codi.codi_core.evaluation.retrieval import is_trained
+from comfyui_codi.codi_core.modality import Modality
+from comfyui_codi.codi_core.training.world import CARRIED, NONE, Fact
+
+TEXT, IMAGE, VIDEO, AUDIO = Modality
+SMALL = EvaluationSettings(count=3, rows=2, steps=1)
+
+
+@pytest.fixture
+def few_cells(monkeypatch):
+    """Three sets instead of fifteen."""
+    monkeypatch.setattr(matrix, "SETS", [[TEXT], [IMAGE, AUDIO], list(Modality)])
+    monkeypatch.setattr(coherence, "OUTPUTS", [[TEXT, IMAGE], list(Modality)])
+
+
+def test_every_set_of_inputs_meets_every_set_of_outputs():
+    assert len({tuple(chosen) for chosen in SETS}) == 15
+    units = Matrix().units(EvaluationSettings(count=64, rows=64))
+    assert len({json.dumps(unit) for unit in units}) == 225
+
+
+@pytest.mark.parametrize("inputs", SETS, ids="+".join)
+def test_the_matrix_asks_for_what_the_inputs_tell(inputs):
+    facts, generator = draw_facts(EvaluationSettings(count=32, rows=32), 0)
+    prompts, told = prompts_of(facts, inputs, generator)
+    assert list(prompts) == inputs
+    for fact in Fact:
+        shown = any(fact in CARRIED[modality] for modality in inputs if modality is not TEXT)
+        if shown:
+            assert told[fact][facts.categories[fact] != NONE].all()
+        elif TEXT not in inputs:
+            assert not told[fact].any()
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_evaluation_reports_draws_and_goes_on_where_it_was(name, few_cells, tiny_pipeline, tmp_path, monkeypatch):
+    experiment = EXPERIMENTS[name]()
+    told = []
+    report = run_experiment(name, experiment, tiny_pipeline, SMALL, tmp_path, lambda *at: told.append(at))
+    units = len(experiment.units(SMALL))
+    assert told == [(done, units) for done in range(units + 1)]
+    json.dumps(report)
+    experiment.draw(report).savefig(tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").stat().st_size > 1000
+
+    (kept,) = tmp_path.glob(f".{name}-*.jsonl")
+    lines = [line for line in kept.read_text().splitlines() if line]
+    kept.write_text("\n".join([*lines[: units // 2], lines[-1][:5]]))
+    measured = []
+    original = type(experiment).measure
+    monkeypatch.setattr(type(experiment), "measure", lambda *given: measured.append(given[2]) or original(*given))
+    assert json.dumps(run_experiment(name, experiment, tiny_pipeline, SMALL, tmp_path)) == json.dumps(report)
+    assert len(measured) == units - units // 2
+
+
+def test_other_settings_begin_anew(few_cells, tiny_pipeline, tmp_path):
+    for seed in (0, 1):
+        settings = EvaluationSettings(count=1, rows=1, steps=1, seed=seed)
+        run_experiment("coherence", Coherence(), tiny_pipeline, settings, tmp_path)
+    assert len(list(tmp_path.glob(".coherence-*.jsonl"))) == 2
+
+
+def test_two_processes_report_what_one_does(tiny_folder, tmp_path):
+    arguments = ["evaluate", "sync", "--model", tiny_folder, "--count", 3, "--rows", 1, "--steps", 1]
+    alone = CliRunner().invoke(app, list(map(str, [*arguments, "--output-dir", tmp_path / "one"])))
+    assert alone.exit_code == 0, alone.output
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, "--module"]
+    command = [*launch, "comfyui_codi.codi_core", *arguments, "--output-dir", tmp_path / "two"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run(list(map(str, command)), check=True, env=environment, capture_output=True, timeout=120)
+    assert (tmp_path / "two/sync.json").read_text() == (tmp_path / "one/sync.json").read_text()
+    assert len(list((tmp_path / "two").glob(".sync-*.jsonl"))) == 2
+
+
+def test_only_pairs_with_text_were_trained():
+    assert {(a, b) for a in Modality for b in Modality if a < b and is_trained(a, b)} == {
+        (IMAGE, TEXT),
+        (TEXT, VIDEO),
+        (AUDIO, TEXT),
+    }
+
+
+def test_the_two_prompts_of_a_fade_differ_in_every_fact():
+    facts, generator = draw_facts(EvaluationSettings(count=64, rows=64), 0)
+    other = _moved_on(facts, generator)
+    for fact in FADED:
+        assert (facts.categories[fact] != other.categories[fact]).all()
+    assert torch.equal(facts.size, other.size)
+
+
+@pytest.mark.parametrize("name", ["count", "rows", "steps"])
+def test_settings_out_of_range_are_named(name):
+    with pytest.raises(ConfigError, match=f"at least 1 for {name}, got 0"):
+        EvaluationSettings(**{name: 0})
+
+
+def test_an_unknown_evaluation_lists_the_known(tiny_folder, tmp_path):
+    result = CliRunner().invoke(app, ["evaluate", "taste", "--model", str(tiny_folder), "--output-dir", str(tmp_path)])
+    assert isinstance(result.exception, ConfigError)
+    assert "choose one of: retrieval, matrix, coherence, sync, sim, mix" in str(result.exception)
+
+
+def test_files_are_listed(tiny_folder, tmp_path: Path):
+    given = ["--model", str(tiny_folder), "--output-dir", str(tmp_path), "--count", "1"]
+    result = CliRunner().invoke(app, ["evaluate", "retrieval", *given])
+    assert result.stdout.splitlines() == [f"report\t{tmp_path}/retrieval.json", f"picture\t{tmp_path}/retrieval.png"]
+    assert json.loads((tmp_path / "retrieval.json").read_text())["settings"]["count"] == 1
