@@ -164,9 +164,10 @@ def _words(values: dict[Fact, StrEnum], chance: random.Random) -> _Words:
     )
 
 
-def _draw_stated(
+def draw_stated(
     facts: Facts, generator: torch.Generator, sayable: Collection[Fact]
 ) -> dict[Fact, Bool[Tensor, "batch"]]:
+    """Per fact the rows whose caption shall say it, at random; of shape, colour and motion at least one."""
     device = generator.device
 
     def chance() -> Tensor:
@@ -191,7 +192,7 @@ def captions(
 
     sayable: what captions may speak of, for instance only what a picture shows; one main fact of it is always said.
     """
-    stated = _draw_stated(facts, generator, sayable)
+    stated = draw_stated(facts, generator, sayable)
     return phrase(facts, stated, generator), stated
 
 
