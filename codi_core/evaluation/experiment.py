@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from accelerate import PartialState
 from matplotlib.figure import Figure
 
 from ..errors import ConfigError
 from ..modality import Modality
 from ..pipeline import CoDiPipeline
+from ..processes import processes
 from ..training.world import Facts, Split, World
 from ..values import Condition
 
@@ -94,8 +94,7 @@ def run_experiment(
     folder.mkdir(parents=True, exist_ok=True)
     stem = f"{name}-{_digest(pipeline, settings)}"
     units = list(experiment.units(settings))
-    # Without GPUs, several processes find one another only if told that they are to stay on the CPU.
-    state = PartialState(cpu=not torch.cuda.is_available())
+    state = processes()
     known = _kept(folder, stem)
     missing = [unit for unit in units if _key(unit) not in known]
     done = len(units) - len(missing)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..modality import Modality
 from ..models.joint import JointDenoiser
 from ..models.unet import UNet
+from ..processes import gathered, processes
 from .diffuse import draw_timesteps, mixed_prompts, pick
 from .losses import diffusion_loss
 from .pairs import Columns
@@ -44,11 +45,14 @@ def weighted_contrast(
     weights: Float[Tensor, "batch"],
 ) -> Float[Tensor, ""]:
     """InfoNCE between the environments of the pair, both directions; rows whose latents are mostly noise count less."""
-    logits = first.float() @ second.float().T / CONTRAST_TEMPERATURE
-    target = torch.arange(len(logits), device=logits.device)
-    losses = functional.cross_entropy(logits, target, reduction="none")
-    losses = losses + functional.cross_entropy(logits.T, target, reduction="none")
-    return (losses * weights).sum() / weights.sum() / 2
+    forth = first.float() @ gathered(second.float()).T / CONTRAST_TEMPERATURE
+    back = second.float() @ gathered(first.float()).T / CONTRAST_TEMPERATURE
+    place = processes()
+    target = torch.arange(len(forth), device=forth.device) + place.process_index * len(forth)
+    losses = functional.cross_entropy(forth, target, reduction="none")
+    losses = losses + functional.cross_entropy(back, target, reduction="none")
+    # The mean over all processes, of whose losses the mean is taken, is that over all rows.
+    return (losses * weights).sum() * place.num_processes / gathered(weights).sum() / 2
 
 
 class AlignObjective(nn.Module):

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ..encoders import CLAPEncoder, CLIPEncoder
 from ..encoders.clip import clip_pixels
 from ..modality import Modality
+from ..processes import gathered
 from .captions import draw_stated, phrase
 from .pictures import render_images, render_videos
 from .sounds import render_sounds
@@ -52,12 +53,18 @@ def agreeing(
 def contrastive_loss(
     first: Float[Tensor, "batch width"],
     second: Float[Tensor, "batch width"],
-    fits: Bool[Tensor, "batch batch"],
+    fits: Bool[Tensor, "batch all"],
+    fitted: Bool[Tensor, "batch all"],
     logit_scale: Float[Tensor, ""],
 ) -> Float[Tensor, ""]:
-    """InfoNCE in both directions; a row with several fitting partners shall find them all alike."""
-    logits = first.float() @ second.float().T * logit_scale.exp()
-    return (_cross_entropy(logits, fits) + _cross_entropy(logits.T, fits.T)) / 2
+    """InfoNCE in both directions; a row with several fitting partners shall find them all alike.
+
+    fits: [i, j] whether the second of row j, counted over all processes, fits the first of our row i. fitted: the same
+    with the roles of first and second exchanged.
+    """
+    forth = first.float() @ gathered(second.float()).T * logit_scale.exp()
+    back = second.float() @ gathered(first.float()).T * logit_scale.exp()
+    return (_cross_entropy(forth, fits) + _cross_entropy(back, fitted)) / 2
 
 
 def _cross_entropy(logits: Tensor, fits: Tensor) -> Tensor:
@@ -104,7 +111,7 @@ class BridgeObjective(nn.Module):
         texts = phrase(facts, stated, generator)
         fits = agreeing(facts.categories, stated, facts.categories)
         tokens = without_filling(self.clip.tokenize(texts))
-        return {"tokens": tokens, "media": pairing.prepare(facts, generator), "fits": fits}
+        return {"tokens": tokens, "media": pairing.prepare(facts, generator), "fits": fits, "fitted": fits.T}
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = {}
@@ -113,8 +120,8 @@ class BridgeObjective(nn.Module):
             texts = self.clip.embed_tokens(part["tokens"])[:, 0]
             others = pairing.embed(part["media"])[:, 0]
             scale = self.logit_scale.clamp(max=LARGEST_LOGIT_SCALE)
-            losses[str(modality)] = contrastive_loss(texts, others, part["fits"], scale)
-            found = (texts @ others.T).argmax(dim=1)
+            losses[str(modality)] = contrastive_loss(texts, others, part["fits"], part["fitted"], scale)
+            found = (texts @ gathered(others).T).argmax(dim=1)
             losses[f"right_{modality}"] = part["fits"].gather(1, found[:, None]).float().mean()
         return {"loss": torch.stack([losses[str(modality)] for modality in self.pairings]).mean(), **losses}
 

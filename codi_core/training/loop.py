@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -11,12 +12,13 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from diffusers.optimization import get_cosine_schedule_with_warmup
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from ..errors import CoDiError, ConfigError, choose
+from ..processes import gathered, processes, share_of
 
 STATE_NAME = "state.pt"
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -69,9 +71,9 @@ class Progress:
     seconds_left: float
 
 
-def step_generator(seed: int, task: str, step: int, process: int) -> torch.Generator:
-    """The chance of one step depends on these four alone, so a resumed run draws what the first would have drawn."""
-    digest = hashlib.sha256(f"{seed}:{task}:{step}:{process}".encode()).digest()
+def step_generator(seed: int, task: str, step: int) -> torch.Generator:
+    """The chance of one step depends on these three alone, so a resumed run draws what the first would have drawn."""
+    digest = hashlib.sha256(f"{seed}:{task}:{step}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
@@ -84,14 +86,17 @@ def train(
 ) -> None:
     """Minimise an `Objective`; afterwards its networks hold the moving average of their weights.
 
-    State goes to `folder`/state.pt every `save_every` steps and at the end; a later call with the same settings goes
-    on from there, step for step as if it had not been stopped. Losses are appended to `folder`/losses.csv.
+    Several processes act as one with as many times the batch. State goes to `folder`/state.pt every `save_every` steps
+    and at the end; a later call with the same settings goes on from there, step for step as if it had not been stopped.
+    Losses are appended to `folder`/losses.csv.
     Raises TrainingError if a loss is not finite, ConfigError if the state belongs to other settings.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    place = processes()
+    # Not every trained parameter takes part in every loss.
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
     # Accelerator's own mixed precision is one for the whole process, but tasks differ.
-    # Without GPUs, several processes find one another only if told that they are to stay on the CPU.
-    accelerator = Accelerator(mixed_precision="no", cpu=not torch.cuda.is_available())
+    accelerator = Accelerator(mixed_precision="no", cpu=not torch.cuda.is_available(), kwargs_handlers=[unused])
     dtype = PRECISIONS[choose("precision", settings.precision, PRECISIONS)]
     autocast = torch.autocast(accelerator.device.type, dtype, enabled=dtype != torch.float32)
     trained = [parameter for parameter in objective.parameters() if parameter.requires_grad]
@@ -102,15 +107,17 @@ def train(
     first = _resume(folder, settings, trained, optimizer, schedule, average)
     started = time.monotonic()
     for step in range(first, settings.steps):
-        generator = step_generator(settings.seed, task, step, accelerator.process_index)
+        generator = step_generator(settings.seed, task, step)
         # Networks draw too (posterior samples); they do it from torch's own generator.
-        torch.manual_seed(generator.initial_seed())
-        batch = objective.draw(settings.batch, generator)
+        torch.manual_seed(generator.initial_seed() + place.process_index)
+        # Everyone draws all of it, which takes little, so that as many samples in one process are the same samples.
+        batch = objective.draw(settings.batch * place.num_processes, generator)
         with autocast:
-            losses = wrapped(batch)
-        if not torch.isfinite(losses["loss"]):
+            losses = wrapped(share_of(batch, place.process_index, place.num_processes))
+        told = {name: float(gathered(value.detach()[None]).mean()) for name, value in losses.items()}
+        if not math.isfinite(told["loss"]):
             raise TrainingError(
-                f"{task}: the loss is {losses['loss'].item()} at step {step}; lower the learning rate. "
+                f"{task}: the loss is {told['loss']} at step {step}; lower the learning rate. "
                 f"The state of step {step // settings.save_every * settings.save_every} is kept in {folder}"
             )
         optimizer.zero_grad()
@@ -121,7 +128,6 @@ def train(
         average.step(trained)
         done = step + 1
         if accelerator.is_main_process:
-            told = {name: value.item() for name, value in losses.items()}
             _log(folder, done, told)
             if done % settings.save_every == 0 or done == settings.steps:
                 _save(folder, settings, done, trained, optimizer, schedule, average)

@@ -24,6 +24,7 @@ from ..errors import choose
 from ..modality import Modality
 from ..parts import DIFFUSER, WEIGHTS_NAME, Parts, attach_tokenizers, build_part, load_part, save_part, write_index
 from ..pipeline import CoDiPipeline
+from ..processes import processes
 from ..sampling import make_scheduler
 from .align import ALIGN_STEPS, AlignObjective, AlignStep
 from .autoencode import (
@@ -91,18 +92,23 @@ class TaskSettings(Settings):
 
 def prepare(folder: Path, config: CoDiConfig) -> Workshop:
     """The workshop in this folder; a new one gets the tokenizers of the procedural world's captions."""
-    if not (folder / INDEX_NAME).exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            train_tokenizers(corpus(CORPUS, torch.Generator().manual_seed(0)), Path(scratch))
-            places = {"clip": "clip/tokenizer", "bert": "text_autoencoder/encoder_tokenizer"}
-            places["gpt2"] = "text_autoencoder/decoder_tokenizer"
-            for name, place in places.items():
-                (folder / place).parent.mkdir(exist_ok=True)
-                shutil.rmtree(folder / place, ignore_errors=True)
-                (Path(scratch) / name).rename(folder / place)
-        write_index(config, folder)
+    with processes().main_process_first():
+        if not (folder / INDEX_NAME).exists():
+            _begin(folder, config)
     return Workshop(config.with_modalities(folder), folder)
+
+
+def _begin(folder: Path, config: CoDiConfig) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        train_tokenizers(corpus(CORPUS, torch.Generator().manual_seed(0)), Path(scratch))
+        places = {"clip": "clip/tokenizer", "bert": "text_autoencoder/encoder_tokenizer"}
+        places["gpt2"] = "text_autoencoder/decoder_tokenizer"
+        for name, place in places.items():
+            (folder / place).parent.mkdir(exist_ok=True)
+            shutil.rmtree(folder / place, ignore_errors=True)
+            (Path(scratch) / name).rename(folder / place)
+    write_index(config, folder)
 
 
 def measure_scale(*modalities: Modality) -> Callable[[Workshop], None]:
@@ -154,7 +160,8 @@ def _table(
     named = "-".join([*latents_of, "by", *prompts_of, "saying", sayable, str(settings.rows)])
     assert workshop.folder is not None
     path = workshop.folder / "tables" / f"{named}-{fingerprint(workshop, used)}.safetensors"
-    return kept(path, lambda: make_table(pipeline, latents_of, prompts_of, sayable, settings.rows, seed))
+    with processes().main_process_first():
+        return kept(path, lambda: make_table(pipeline, latents_of, prompts_of, sayable, settings.rows, seed))
 
 
 def _diffusion(modality: Modality) -> Callable[[Workshop, TaskSettings], Objective]:
@@ -294,8 +301,12 @@ def run_task(
     train(name, objective, settings, workshop.folder / "runs" / name, on_progress)
     for part in task.parts:
         workshop[part].eval().requires_grad_(False)
-    workshop.write(*task.parts)
-    task.finish(workshop)
+    place = processes()
+    if place.is_main_process:
+        workshop.write(*task.parts)
+        task.finish(workshop)
+    place.wait_for_everyone()
+    workshop.config = workshop.config.with_modalities(workshop.folder)
 
 
 def run_stage(

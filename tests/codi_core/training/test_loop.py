@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from comfyui_codi.codi_core.errors import ConfigError
@@ -81,3 +86,26 @@ def test_every_step_is_reported_and_logged(tmp_path: Path) -> None:
     assert [progress.step for progress in seen] == list(range(1, 13))
     assert (tmp_path / "losses.csv").read_text().splitlines()[0] == "step,loss"
     assert len((tmp_path / "losses.csv").read_text().splitlines()) == 13
+
+
+def test_two_processes_learn_what_one_learns_from_twice_the_batch(tiny_folder, tmp_path: Path) -> None:
+    script = Path(__file__).with_name("train_together.py")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+    for count, batch in ((1, "8"), (2, "4")):
+        command = [*launcher, str(count), str(script), str(tiny_folder), str(tmp_path / str(count)), batch]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+        assert ended.returncode == 0, ended.stderr[-3000:]
+        assert f'"processes": {count}' in ended.stdout
+    for name in ("bridge", "align"):
+        losses = [_column(tmp_path / f"{count}/{name}/losses.csv") for count in (1, 2)]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+        alone, together = (load_file(tmp_path / f"{count}/{name}.safetensors") for count in (1, 2))
+        # As a whole: where a gradient is nothing but rounding, Adam makes a step of it all the same.
+        first, second = (torch.cat([state[key].flatten() for key in alone]) for state in (alone, together))
+        assert (first - second).norm() < 1e-3 * first.norm()
+
+
+def _column(path: Path) -> list[float]:
+    with path.open() as file:
+        return [float(row["loss"]) for row in csv.DictReader(file)]

@@ -130,8 +130,8 @@ def test_captions_that_omit_facts_fit_every_sample_that_agrees_on_the_rest() -> 
 def test_contrast_is_least_where_partners_point_the_same_way() -> None:
     rows = torch.eye(5)
     fits, scale = torch.eye(5, dtype=torch.bool), torch.tensor(3.0)
-    aligned = contrastive_loss(rows, rows, fits, scale)
-    assert aligned < contrastive_loss(rows, rows.roll(1, 0), fits, scale)
+    aligned = contrastive_loss(rows, rows, fits, fits.T, scale)
+    assert aligned < contrastive_loss(rows, rows.roll(1, 0), fits, fits.T, scale)
     assert aligned < 0.3
 
 
