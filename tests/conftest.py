@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -30,6 +31,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.register_profile("codi", max_examples=30, deadline=None)
     hypothesis.settings.load_profile("codi")
+    # A shell that starts the tests in the background lets them ignore Ctrl-C, which some of them are about.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if not config.getoption("--full"):
         # The networks are so small that threads only wait for one another, on a busy machine for minutes.
         torch.set_num_threads(1)
