@@ -20,8 +20,8 @@ from comfyui_codi.codi_core.checkpoints.tokenizers import PUBLIC_TOKENIZERS, add
 from comfyui_codi.codi_core.decoders.audio import AudioCodec
 from comfyui_codi.codi_core.decoders.latent import decode_scaled
 from comfyui_codi.codi_core.decoders.mel import MelFrontend, analysis
-from comfyui_codi.codi_core.decoders.text import DECODER_TOKENIZER, ENCODER_TOKENIZER
-from comfyui_codi.codi_core.decoders.wording import without_repeats
+from comfyui_codi.codi_core.decoders.text import DECODER_TOKENIZER, ENCODER_TOKENIZER, TextAutoencoder
+from comfyui_codi.codi_core.decoders.wording import sentence, without_repeats
 from comfyui_codi.codi_core.encoders.clip import TOKENIZER, clip_pixels
 from comfyui_codi.codi_core.media_files import from_bytes
 from comfyui_codi.codi_core.modality import Modality
@@ -238,7 +238,20 @@ def check_tokenizers(case: Case) -> Pairs:
                 kind, read = kinds[place]
                 for row in case.facts["data"][kind]:
                     pairs[f"{kind} {row['text']}"] = (read(tokenizer, row["text"]), row["ids"])
+            if part == "text_autoencoder" and not missing:
+                writer = _writer(Path(scratch) / part)
+                for row in case.facts["data"]["gpt2_decode"]:
+                    pairs[f"gpt2_decode {row['ids']}"] = (sentence(writer.decoded(row["ids"])), row["text"])
     return pairs
+
+
+def _writer(tokenizers: Path) -> TextAutoencoder:
+    """As small as can be, but with vocabularies of the official size: it turns tokens into text."""
+    bert = {"vocab_size": 28996, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    gpt2 = {"vocab_size": 50260, "n_embd": 8, "n_layer": 1, "n_head": 1}
+    writer = TextAutoencoder(encoder=bert, decoder=gpt2, latent_width=2)
+    writer.attach_tokenizers(tokenizers)
+    return writer
 
 
 TOKENIZER_CASES: Mapping[str, Mapping[str, tuple[str, Callable[[Any, str], list[int]]]]] = {
