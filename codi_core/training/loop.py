@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import math
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -21,6 +24,7 @@ from ..errors import CoDiError, ConfigError, choose
 from ..processes import gathered, processes, share_of
 
 STATE_NAME = "state.pt"
+LOG_NAME = "losses.csv"
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -60,6 +64,26 @@ class Objective(Protocol):
     def __call__(self, batch: dict[str, Any]) -> dict[str, Tensor]: ...
 
 
+@contextmanager
+def held_interrupt() -> Iterator[Callable[[], bool]]:
+    """Holds back the first Ctrl-C; what it gives tells whether there was one. A second one interrupts at once."""
+    pressed = False
+
+    def hold(*_: Any) -> None:
+        nonlocal pressed
+        pressed = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False  # only the main thread is ever interrupted
+        return
+    before = signal.signal(signal.SIGINT, hold)
+    try:
+        yield lambda: pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 @dataclass(frozen=True)
 class Progress:
     """What the loop tells after each step: losses as floats, seconds left as estimated from the last steps."""
@@ -88,8 +112,9 @@ def train(
 
     Several processes act as one with as many times the batch. State goes to `folder`/state.pt every `save_every` steps
     and at the end; a later call with the same settings goes on from there, step for step as if it had not been stopped.
-    Losses are appended to `folder`/losses.csv.
-    Raises TrainingError if a loss is not finite, ConfigError if the state belongs to other settings.
+    Losses are appended to `folder`/losses.csv. Ctrl-C ends the step, saves and then interrupts.
+    Raises TrainingError if the state cannot be saved or a loss is not finite, ConfigError if the state belongs to other
+    settings.
     """
     folder.mkdir(parents=True, exist_ok=True)
     place = processes()
@@ -106,34 +131,39 @@ def train(
     wrapped, optimizer = accelerator.prepare(objective, optimizer)
     first = _resume(folder, settings, trained, optimizer, schedule, average)
     started = time.monotonic()
-    for step in range(first, settings.steps):
-        generator = step_generator(settings.seed, task, step)
-        # Networks draw too (posterior samples); they do it from torch's own generator.
-        torch.manual_seed(generator.initial_seed() + place.process_index)
-        # Everyone draws all of it, which takes little, so that as many samples in one process are the same samples.
-        batch = objective.draw(settings.batch * place.num_processes, generator)
-        with autocast:
-            losses = wrapped(share_of(batch, place.process_index, place.num_processes))
-        told = {name: float(gathered(value.detach()[None]).mean()) for name, value in losses.items()}
-        if not math.isfinite(told["loss"]):
-            raise TrainingError(
-                f"{task}: the loss is {told['loss']} at step {step}; lower the learning rate. "
-                f"The state of step {step // settings.save_every * settings.save_every} is kept in {folder}"
-            )
-        optimizer.zero_grad()
-        accelerator.backward(losses["loss"])
-        accelerator.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-        schedule.step()
-        average.step(trained)
-        done = step + 1
-        if accelerator.is_main_process:
-            _log(folder, done, told)
-            if done % settings.save_every == 0 or done == settings.steps:
-                _save(folder, settings, done, trained, optimizer, schedule, average)
-            if on_progress is not None:
-                pace = (time.monotonic() - started) / (done - first)
-                on_progress(Progress(task, done, settings.steps, told, pace * (settings.steps - done)))
+    with held_interrupt() as interrupted:
+        for step in range(first, settings.steps):
+            generator = step_generator(settings.seed, task, step)
+            # Networks draw too (posterior samples); they do it from torch's own generator.
+            torch.manual_seed(generator.initial_seed() + place.process_index)
+            # Everyone draws all of it, which takes little, so that as many samples in one process are the same samples.
+            batch = objective.draw(settings.batch * place.num_processes, generator)
+            with autocast:
+                losses = wrapped(share_of(batch, place.process_index, place.num_processes))
+            told = {name: float(gathered(value.detach()[None]).mean()) for name, value in losses.items()}
+            if not math.isfinite(told["loss"]):
+                raise TrainingError(
+                    f"{task}: the loss is {told['loss']} at step {step}; lower the learning rate. "
+                    f"The state of step {step // settings.save_every * settings.save_every} is kept in {folder}"
+                )
+            optimizer.zero_grad()
+            accelerator.backward(losses["loss"])
+            accelerator.clip_grad_norm_(trained, 1.0)
+            optimizer.step()
+            schedule.step()
+            average.step(trained)
+            done = step + 1
+            # All stop after the same step, or some would wait for the others for ever.
+            stopped = bool(gathered(torch.tensor([float(interrupted())], device=accelerator.device)).any())
+            if accelerator.is_main_process:
+                _log(folder, done, told)
+                if done % settings.save_every == 0 or done == settings.steps or stopped:
+                    _save(folder, settings, done, trained, optimizer, schedule, average)
+                if on_progress is not None:
+                    pace = (time.monotonic() - started) / (done - first)
+                    on_progress(Progress(task, done, settings.steps, told, pace * (settings.steps - done)))
+            if stopped:
+                raise KeyboardInterrupt
     average.copy_to(trained)
     accelerator.free_memory()
 
@@ -150,8 +180,15 @@ def _save(
         "average": average.state_dict(),
     }
     scratch = folder / f".{STATE_NAME}"
-    torch.save(state, scratch)
-    scratch.replace(folder / STATE_NAME)
+    try:
+        torch.save(state, scratch)
+        scratch.replace(folder / STATE_NAME)
+    except (OSError, RuntimeError) as error:  # torch's writer has no kind of its own for a full disk
+        scratch.unlink(missing_ok=True)
+        raise TrainingError(
+            f"cannot save the state of step {step} in {folder} ({str(error).splitlines()[0]}); make room, then start "
+            "again: it goes on from the last state that was saved"
+        ) from error
 
 
 def _resume(folder: Path, settings: Settings, trained: list, optimizer: Any, schedule: Any, average: Any) -> int:
@@ -170,11 +207,22 @@ def _resume(folder: Path, settings: Settings, trained: list, optimizer: Any, sch
     optimizer.load_state_dict(state["optimizer"])
     schedule.load_state_dict(state["schedule"])
     average.load_state_dict(state["average"])
+    _cut_log(folder, state["step"])
     return state["step"]
 
 
+def _cut_log(folder: Path, step: int) -> None:
+    """Forget the losses of steps that will be taken again."""
+    path = folder / LOG_NAME
+    if processes().is_main_process and path.exists():
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        scratch = folder / f".{LOG_NAME}"
+        scratch.write_text("".join(lines[: step + 1]), encoding="utf-8")
+        scratch.replace(path)
+
+
 def _log(folder: Path, step: int, losses: dict[str, float]) -> None:
-    path = folder / "losses.csv"
+    path = folder / LOG_NAME
     new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

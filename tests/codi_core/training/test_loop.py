@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +73,52 @@ def test_a_loss_that_is_no_number_stops_with_the_step_and_keeps_the_last_state(t
     with pytest.raises(TrainingError, match=r"nan at step 7.*state of step 5 is kept"):
         train("line", Line(broken_at=8), SETTINGS, tmp_path)
     assert torch.load(tmp_path / STATE_NAME, weights_only=True)["step"] == 5
+
+
+def test_ctrl_c_ends_the_step_saves_and_interrupts(tmp_path: Path) -> None:
+    def press(progress: Progress) -> None:
+        if progress.step == 6:
+            signal.raise_signal(signal.SIGINT)
+
+    whole, parted, resumed = Line(), Line(), Line()
+    train("line", whole, SETTINGS, tmp_path / "whole")
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        train("line", parted, SETTINGS, tmp_path / "parted", press)
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert torch.load(tmp_path / "parted" / STATE_NAME, weights_only=True)["step"] == 7
+    train("line", resumed, SETTINGS, tmp_path / "parted")
+    assert resumed.calls == 5
+    assert torch.equal(whole.slope, resumed.slope)
+
+
+def test_steps_that_are_taken_again_are_logged_once(tmp_path: Path) -> None:
+    def stop(progress: Progress) -> None:
+        if progress.step == 8:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        train("line", Line(), SETTINGS, tmp_path, stop)
+    train("line", Line(), SETTINGS, tmp_path)
+    steps = [line.split(",")[0] for line in (tmp_path / "losses.csv").read_text().splitlines()]
+    assert steps == ["step", *map(str, range(1, 13))]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("file write failed")])
+def test_a_full_disk_says_so_and_keeps_the_last_state(error: Exception, tmp_path: Path, monkeypatch) -> None:
+    save = torch.save
+
+    def full(state: Any, path: Path) -> None:
+        if state["step"] > 5:
+            Path(path).write_bytes(b"half")
+            raise error
+        save(state, path)
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(TrainingError, match=r"cannot save the state of step 10 .*make room"):
+        train("line", Line(), SETTINGS, tmp_path / "run")
+    assert torch.load(tmp_path / "run" / STATE_NAME, weights_only=True)["step"] == 5
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["losses.csv", STATE_NAME]
 
 
 def test_other_settings_are_refused_in_the_same_folder(tmp_path: Path) -> None:
