@@ -41,8 +41,9 @@ TEXT_IS_SHOWN = """() => {
 }"""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
+    """No longer than this module: while it is open an event loop runs, beside which other tests could start none."""
     with playwright.sync_playwright() as driver:
         path = os.environ.get("CHROMIUM_PATH", "/usr/bin/chromium")
         browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
