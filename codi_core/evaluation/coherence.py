@@ -15,14 +15,12 @@ from ..modality import Modality
 from ..models.joint import Alignment
 from ..pipeline import CoDiPipeline
 from ..training.captions import phrase
-from ..training.world import CARRIED, NONE, VALUES, Fact
+from ..training.world import CARRIED, MAIN_FACTS, NONE, VALUES
 from .estimates import share
-from .experiment import EvaluationSettings, Record, Unit, draw_facts, encode_rows, make, make_apart
+from .experiment import EvaluationSettings, Record, Unit, draw_facts, encode_rows, make, make_apart, one_stated
 from .facts import READERS
 from .pictures import figure
 
-MAIN = (Fact.SHAPE, Fact.COLOUR, Fact.MOTION)
-"""One of these is stated, the others are open."""
 INDEPENDENT = "independent"
 WAYS = [*map(str, Alignment), INDEPENDENT]
 OUTPUTS = [list(pair) for pair in combinations(Modality, 2)] + [list(Modality)]
@@ -41,8 +39,7 @@ class Coherence:
 
     def measure(self, pipeline: CoDiPipeline, unit: Unit, settings: EvaluationSettings) -> Record:
         facts, generator = draw_facts(settings, unit["chunk"])
-        which = torch.randint(len(MAIN), (len(facts),), generator=generator)
-        stated = {fact: which == index for index, fact in enumerate(MAIN)}
+        stated = one_stated(facts, generator)
         condition = encode_rows(pipeline, phrase(facts, stated, generator))
         outputs, seed = list(map(Modality, unit["outputs"])), settings.seed_of(unit["chunk"])
         if unit["way"] == INDEPENDENT:
@@ -52,7 +49,7 @@ class Coherence:
         found = {}
         for modality, media in made.items():
             categories = READERS[modality](media).categories
-            for fact in MAIN:
+            for fact in MAIN_FACTS:
                 if fact in CARRIED[modality]:
                     found[f"{modality} {fact}"] = categories[fact].where(~stated[fact], NONE).tolist()
         return found
@@ -74,7 +71,7 @@ class Coherence:
         for entry in ways.values():
             independent = ways[INDEPENDENT]["entropy"]
             entry["entropy of independent"] = entry["entropy"] / independent if independent else float("nan")
-        return {"chance": {str(fact): 1 / len(VALUES[fact]) for fact in MAIN}, "ways": ways}
+        return {"chance": {str(fact): 1 / len(VALUES[fact]) for fact in MAIN_FACTS}, "ways": ways}
 
     def draw(self, report: Mapping[str, Any]) -> Figure:
         drawn, axes = figure(width=6.0, height=3.6)
@@ -89,7 +86,7 @@ class Coherence:
         entropies = [entry["entropy of independent"] for entry in ways.values()]
         axes.bar([place + 0.2 for place in places], entropies, 0.4, label="their spread, against independent runs")
         axes.set_xticks(places, list(ways))
-        axes.set(ylim=(0, 1.15), title="Outputs of one run")
+        axes.set(ylim=(0, 1.4), title="Outputs of one run")
         axes.legend(loc="upper right", fontsize=7)
         return drawn
 
@@ -102,7 +99,7 @@ def _agreement(results: Sequence[tuple[Unit, Record]], first: Modality, second: 
     """How often two outputs of one run show the same, where both show anything of an open fact."""
     agreed = asked = 0
     together = [(unit, record) for unit, record in results if {first, second} <= set(unit["outputs"])]
-    for fact in MAIN:
+    for fact in MAIN_FACTS:
         if fact not in CARRIED[first] or fact not in CARRIED[second]:
             continue
         pairs = zip(_columns(together, f"{first} {fact}"), _columns(together, f"{second} {fact}"), strict=True)
@@ -116,7 +113,7 @@ def _agreement(results: Sequence[tuple[Unit, Record]], first: Modality, second: 
 def _entropy(results: Sequence[tuple[Unit, Record]]) -> float:
     """Mean entropy of the open facts over modalities, in units of the most that is possible."""
     found = []
-    for fact in MAIN:
+    for fact in MAIN_FACTS:
         for modality in Modality:
             if fact not in CARRIED[modality]:
                 continue

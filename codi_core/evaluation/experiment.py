@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Bool
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from ..errors import ConfigError
 from ..modality import Modality
 from ..pipeline import CoDiPipeline
 from ..processes import processes
-from ..training.world import Facts, Split, World
+from ..training.world import MAIN_FACTS, Fact, Facts, Split, World
 from ..values import Condition
 
 Unit = Mapping[str, Any]
@@ -146,6 +148,12 @@ def draw_facts(settings: EvaluationSettings, chunk: int) -> tuple[Facts, torch.G
     """The facts of a chunk's rows, from the whole world, and the generator that goes on from there."""
     generator = torch.Generator().manual_seed(settings.seed_of(chunk))
     return World(Split.ALL).draw(settings.rows_of(chunk), generator), generator
+
+
+def one_stated(facts: Facts, generator: torch.Generator) -> dict[Fact, Bool[Tensor, "batch"]]:
+    """Which of the main facts a row's prompt states, at random: one of them, so that the others are open."""
+    which = torch.randint(len(MAIN_FACTS), (len(facts),), generator=generator)
+    return {fact: which == index for index, fact in enumerate(MAIN_FACTS)}
 
 
 def encode_rows(pipeline: CoDiPipeline, media: Any) -> Condition:

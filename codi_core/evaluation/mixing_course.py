@@ -12,7 +12,7 @@ from ..mixing import mix
 from ..modality import Modality
 from ..pipeline import CoDiPipeline
 from ..training.captions import phrase
-from ..training.world import CARRIED, VALUES, Fact, Facts
+from ..training.world import CARRIED, MAIN_FACTS, VALUES, Facts
 from .estimates import share
 from .experiment import EvaluationSettings, Record, Unit, draw_facts, encode_rows, make
 from .facts import READERS
@@ -20,7 +20,6 @@ from .pictures import figure
 
 WEIGHTS = [round(0.1 * tenth, 1) for tenth in range(11)]
 """Of the second prompt; the first has the rest."""
-FADED = (Fact.SHAPE, Fact.COLOUR, Fact.MOTION)
 FIRST, SECOND, NEITHER = "first", "second", "neither"
 
 
@@ -38,14 +37,14 @@ class MixingCourse:
     def measure(self, pipeline: CoDiPipeline, unit: Unit, settings: EvaluationSettings) -> Record:
         facts, generator = draw_facts(settings, unit["chunk"])
         other = _moved_on(facts, generator)
-        stated = {fact: torch.ones_like(facts.bounces) for fact in FADED}
+        stated = {fact: torch.ones_like(facts.bounces) for fact in MAIN_FACTS}
         rows = [encode_rows(pipeline, phrase(each, stated, generator)) for each in (facts, other)]
         condition = mix(rows, [1 - unit["weight"], unit["weight"]])
         modality = Modality(unit["output"])
         made = make(pipeline, condition, [modality], settings, settings.seed_of(unit["chunk"]))
         read = READERS[modality](made[modality]).categories
         counts = {}
-        for fact in FADED:
+        for fact in MAIN_FACTS:
             if fact in CARRIED[modality]:
                 first, second = (read[fact] == each.categories[fact] for each in (facts, other))
                 counts[str(fact)] = {
@@ -89,7 +88,7 @@ class MixingCourse:
 def _moved_on(facts: Facts, generator: torch.Generator) -> Facts:
     """The same rows with another shape, colour and motion each."""
     columns = {name: getattr(facts, name) for name in vars(facts)}
-    for fact in FADED:
+    for fact in MAIN_FACTS:
         values = len(VALUES[fact])
         further = torch.randint(1, values, (len(facts),), generator=generator)
         columns[str(fact)] = (facts.categories[fact] + further) % values

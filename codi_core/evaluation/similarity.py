@@ -14,9 +14,8 @@ from ..modality import Modality
 from ..pipeline import CoDiPipeline
 from ..training.captions import phrase
 from ..training.pairs import embed
-from .coherence import MAIN
 from .estimates import mean
-from .experiment import EvaluationSettings, Record, Unit, draw_facts, encode_rows, make, make_apart
+from .experiment import EvaluationSettings, Record, Unit, draw_facts, encode_rows, make, make_apart, one_stated
 from .pictures import figure
 
 
@@ -32,8 +31,7 @@ class Similarity:
 
     def measure(self, pipeline: CoDiPipeline, unit: Unit, settings: EvaluationSettings) -> Record:
         facts, generator = draw_facts(settings, unit["chunk"])
-        which = torch.randint(len(MAIN), (len(facts),), generator=generator)
-        texts = phrase(facts, {fact: which == index for index, fact in enumerate(MAIN)}, generator)
+        texts = phrase(facts, one_stated(facts, generator), generator)
         condition, seed = encode_rows(pipeline, texts), settings.seed_of(unit["chunk"])
         pair = list(map(Modality, unit["outputs"]))
         found = {}

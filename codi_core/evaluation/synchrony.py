@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ..modality import Modality
 from ..pipeline import CoDiPipeline
 from ..training.captions import phrase
-from ..training.world import BOUNCE_PERIOD_RANGE_S, FRAMES_PER_SECOND, Fact, Motion, Split, World
+from ..training.world import BOUNCE_PERIOD_RANGE_S, FRAMES_PER_SECOND, MAIN_FACTS, Motion, Split, World
 from .estimates import median
 from .experiment import EvaluationSettings, Record, Unit, encode_rows, make, make_apart
 from .facts import READERS
@@ -32,7 +32,7 @@ class Synchrony:
         generator = torch.Generator().manual_seed(settings.seed_of(unit["chunk"]))
         facts = World(Split.ALL).draw(settings.rows_of(unit["chunk"]) * len(Motion), generator)
         bouncing = facts[facts.motion.argsort(descending=True, stable=True)[: settings.rows_of(unit["chunk"])]]
-        stated = {fact: torch.ones_like(bouncing.bounces) for fact in (Fact.SHAPE, Fact.COLOUR, Fact.MOTION)}
+        stated = {fact: torch.ones_like(bouncing.bounces) for fact in MAIN_FACTS}
         condition = encode_rows(pipeline, phrase(bouncing, stated, generator))
         made = WAYS[unit["way"]](pipeline, condition, OUTPUTS, settings, settings.seed_of(unit["chunk"]))
         seen, heard = (READERS[modality](made[modality]).bounce_moments_s for modality in OUTPUTS)

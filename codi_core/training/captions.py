@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from .world import NONE, VALUES, Colour, Fact, Facts, Motion, Shape, Size, Split, World
+from .world import MAIN_FACTS, NONE, VALUES, Colour, Fact, Facts, Motion, Shape, Size, Split, World
 
 STATED = {Fact.SHAPE: 0.75, Fact.COLOUR: 0.75, Fact.MOTION: 0.75, Fact.SIZE: 0.3}
 """How often a fact is said. Of shape, colour and motion at least one always is."""
@@ -177,7 +177,7 @@ def draw_stated(
     stated[Fact.SIZE] &= facts.categories[Fact.SIZE] != NONE
     for fact in stated.keys() - set(sayable):
         stated[fact] = torch.zeros_like(stated[fact])
-    main = [fact for fact in (Fact.SHAPE, Fact.COLOUR, Fact.MOTION) if fact in sayable]
+    main = [fact for fact in MAIN_FACTS if fact in sayable]
     silent = ~torch.stack([stated[fact] for fact in main]).any(dim=0)
     rescued = torch.randint(len(main), (len(facts),), generator=generator, device=device)
     for index, fact in enumerate(main):

@@ -130,7 +130,7 @@ def train(
     average = EMAModel(trained, decay=settings.ema_decay, use_ema_warmup=False)
     wrapped, optimizer = accelerator.prepare(objective, optimizer)
     first = _resume(folder, settings, trained, optimizer, schedule, average)
-    started = time.monotonic()
+    started, saved = time.monotonic(), first
     with held_interrupt() as interrupted:
         for step in range(first, settings.steps):
             generator = step_generator(settings.seed, task, step)
@@ -144,7 +144,7 @@ def train(
             if not math.isfinite(told["loss"]):
                 raise TrainingError(
                     f"{task}: the loss is {told['loss']} at step {step}; lower the learning rate. "
-                    f"The state of step {step // settings.save_every * settings.save_every} is kept in {folder}"
+                    f"The state of step {saved} is kept in {folder}"
                 )
             optimizer.zero_grad()
             accelerator.backward(losses["loss"])
@@ -155,9 +155,11 @@ def train(
             done = step + 1
             # All stop after the same step, or some would wait for the others for ever.
             stopped = bool(gathered(torch.tensor([float(interrupted())], device=accelerator.device)).any())
+            if done % settings.save_every == 0 or done == settings.steps or stopped:
+                saved = done
             if accelerator.is_main_process:
                 _log(folder, done, told)
-                if done % settings.save_every == 0 or done == settings.steps or stopped:
+                if saved == done:
                     _save(folder, settings, done, trained, optimizer, schedule, average)
                 if on_progress is not None:
                     pace = (time.monotonic() - started) / (done - first)

@@ -82,6 +82,9 @@ class Fact(StrEnum):
     SIZE = "size"
 
 
+MAIN_FACTS = (Fact.SHAPE, Fact.COLOUR, Fact.MOTION)
+"""The facts that combinations are made of. Sizes are vague, and said too rarely to go by."""
+
 VALUES: dict[Fact, tuple[StrEnum, ...]] = {
     Fact.SHAPE: tuple(Shape),
     Fact.COLOUR: tuple(Colour),

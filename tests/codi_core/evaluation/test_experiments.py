@@ -19,10 +19,10 @@ from comfyui_codi.codi_core.evaluation.coherence import Coherence
 from comfyui_codi.codi_core.evaluation.command import EXPERIMENTS
 from comfyui_codi.codi_core.evaluation.experiment import EvaluationSettings, draw_facts, run_experiment
 from comfyui_codi.codi_core.evaluation.matrix import SETS, Matrix, prompts_of
-from comfyui_codi.codi_core.evaluation.mixing_course import FADED, _moved_on
+from comfyui_codi.codi_core.evaluation.mixing_course import _moved_on
 from comfyui_codi.codi_core.evaluation.retrieval import is_trained
 from comfyui_codi.codi_core.modality import Modality
-from comfyui_codi.codi_core.training.world import CARRIED, NONE, Fact
+from comfyui_codi.codi_core.training.world import CARRIED, MAIN_FACTS, NONE, Fact
 
 TEXT, IMAGE, VIDEO, AUDIO = Modality
 SMALL = EvaluationSettings(count=3, rows=2, steps=1)
@@ -83,15 +83,15 @@ def test_other_settings_begin_anew(few_cells, tiny_pipeline, tmp_path):
 
 
 def test_two_processes_report_what_one_does(tiny_folder, tmp_path):
-    arguments = ["evaluate", "sync", "--model", tiny_folder, "--count", 3, "--rows", 1, "--steps", 1]
+    arguments = ["evaluate", "sim", "--model", tiny_folder, "--count", 3, "--rows", 1, "--steps", 1]
     alone = CliRunner().invoke(app, list(map(str, [*arguments, "--output-dir", tmp_path / "one"])))
     assert alone.exit_code == 0, alone.output
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, "--module"]
     command = [*launch, "comfyui_codi.codi_core", *arguments, "--output-dir", tmp_path / "two"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     subprocess.run(list(map(str, command)), check=True, env=environment, capture_output=True, timeout=120)
-    assert (tmp_path / "two/sync.json").read_text() == (tmp_path / "one/sync.json").read_text()
-    assert len(list((tmp_path / "two").glob(".sync-*.jsonl"))) == 2
+    assert (tmp_path / "two/sim.json").read_text() == (tmp_path / "one/sim.json").read_text()
+    assert len(list((tmp_path / "two").glob(".sim-*.jsonl"))) == 2
 
 
 def test_only_pairs_with_text_were_trained():
@@ -105,7 +105,7 @@ def test_only_pairs_with_text_were_trained():
 def test_the_two_prompts_of_a_fade_differ_in_every_fact():
     facts, generator = draw_facts(EvaluationSettings(count=64, rows=64), 0)
     other = _moved_on(facts, generator)
-    for fact in FADED:
+    for fact in MAIN_FACTS:
         assert (facts.categories[fact] != other.categories[fact]).all()
     assert torch.equal(facts.size, other.size)
 
