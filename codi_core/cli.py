@@ -103,8 +103,19 @@ def generate(
         str, typer.Option(help="How a step is taken: ddim, dpmpp_2m, unipc, euler or euler_ancestral.")
     ] = "ddim",
     alignment: Annotated[
-        str, typer.Option(help="paper: outputs see one another. released: each sees itself, as in the published code.")
+        str,
+        typer.Option(
+            help="paper: outputs see one another. released: each sees itself, as in the published code. mutual: each "
+            "is a prompt for the others, for weights that were not trained to agree; slower."
+        ),
     ] = "paper",
+    coupling: Annotated[
+        float, typer.Option(help="With mutual: share of the other outputs in an output's condition.")
+    ] = 0.8,
+    coupling_start: Annotated[
+        float, typer.Option(help="With mutual: share of the steps before outputs look at one another.")
+    ] = 0.3,
+    coupling_interval: Annotated[int, typer.Option(help="With mutual: steps from one look to the next.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Start of the noise. The same one gives the same files.")] = 0,
     count: Annotated[int, typer.Option(min=1, help="How many to make of each.")] = 1,
     output_dir: OutputDir = OUTPUT_DIR,
@@ -113,6 +124,7 @@ def generate(
     """Make any set of outputs from any set of prompts and list the files written."""
     outputs = [choose("modality", name.strip(), Modality) for name in ",".join(to).split(",")]
     from .generate import generate_command
+    from .mutual import Coupling
 
     prompts = {Modality.TEXT: text, Modality.IMAGE: image, Modality.VIDEO: video, Modality.AUDIO: audio}
     generate_command(
@@ -130,6 +142,7 @@ def generate(
         guidance=guidance,
         scheduler=scheduler,
         alignment=alignment,
+        coupling=Coupling(weight=coupling, start=coupling_start, interval=coupling_interval),
         seed=seed,
     )
 

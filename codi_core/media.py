@@ -42,7 +42,7 @@ from .media_files import (
     to_bytes,
 )
 from .modality import FACTS, Modality
-from .values import Media, Picture, modality_of
+from .values import Media, Picture, modality_of, rows_of
 
 _PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 
@@ -94,9 +94,12 @@ def _read_text(path: Path) -> str:
     return text.strip()
 
 
-def _write_text(path: Path, text: str, metadata: Mapping[str, str]) -> None:
+def _write_text(path: Path, text: str | list[str], metadata: Mapping[str, str]) -> None:
+    rows = rows_of(text)
+    if len(rows) != 1:
+        raise MediaError(f"wanted one text per file, got a batch of {len(rows)}; write row by row")
     with replacing(path, Modality.TEXT) as partial:
-        partial.write_text(text + "\n", encoding="utf-8", newline="\n")
+        partial.write_text(f"{rows[0]}\n", encoding="utf-8", newline="\n")
 
 
 def _probe_text(path: Path) -> tuple[StreamInfo, ...]:

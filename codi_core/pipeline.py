@@ -24,6 +24,7 @@ from .mixing import MixMode, mix
 from .modality import Modality
 from .models.joint import Alignment, JointDenoiser
 from .models.unet import UNet
+from .mutual import Coupling, MutualConditioning
 from .offload import OFFLOADING, Offload
 from .parts import Parts
 from .precision import check_precision
@@ -83,11 +84,17 @@ class CoDiPipeline:
 
     @torch.no_grad()
     def encode(self, prompt: Media, negative: Media | None = None) -> Condition:
-        """A prompt as condition. negative: what guidance moves away from, instead of an empty prompt of this kind."""
+        """A prompt, or a batch of them, as condition.
+
+        negative: what guidance moves away from, instead of an empty prompt of this kind.
+        """
         self.parts.begin_stage()
-        null = encoders.null_like(self.parts, modality_of(prompt)) if negative is None else negative
         embedding = encoders.encode(self.parts, prompt).float()
-        return Condition(embedding, encoders.encode(self.parts, null).float().expand_as(embedding))
+        if negative is None:
+            null = encoders.encode_null(self.parts, modality_of(prompt))
+        else:
+            null = encoders.encode(self.parts, negative).float()
+        return Condition(embedding, null.expand_as(embedding))
 
     def sample(
         self,
@@ -99,12 +106,14 @@ class CoDiPipeline:
         guidance: float | Mapping[Modality, float] | None = None,
         scheduler: str = SchedulerName.DDIM,
         alignment: str | None = None,
+        coupling: Coupling = Coupling(),  # noqa: B008 (immutable)
         seed: int = 0,
         on_step: OnStep | None = None,
     ) -> Latents:
         """Latents of all the outputs, denoised together; one per row of the condition.
 
         guidance: one scale, or one per modality; 1 follows the prompt alone; None takes the model's own scales.
+        coupling: how strongly outputs prompt one another with the alignment "mutual".
         The same seed gives the same latents, bit by bit, on the same machine.
         Raises ConfigError for unknown names, ShapeError for sizes that the model cannot make, and whatever `on_step`
         raises, which is how a run is cancelled.
@@ -124,8 +133,9 @@ class CoDiPipeline:
             modality: torch.stack([torch.randn(shape, generator=generators[modality]) for _ in range(rows)])
             for modality, shape in shapes.items()
         }
+        denoiser = self.denoiser(outputs, alignment)
         sampler = JointSampler(
-            self.denoiser(outputs, alignment),
+            denoiser,
             scheduler=scheduler,
             noise_schedule=self.config.noise_schedule,
         )
@@ -135,9 +145,20 @@ class CoDiPipeline:
             steps=steps,
             guidance=guidance,
             generators=generators,
+            mutual=self._mutual(outputs, coupling) if denoiser.alignment is Alignment.MUTUAL else None,
             on_step=on_step,
         )
         return Latents(samples, size.seconds)
+
+    def _mutual(self, outputs: Sequence[Modality], coupling: Coupling) -> MutualConditioning:
+        codecs = {modality: build_codec(modality, self.parts, self.config) for modality in outputs}
+        nulls = {modality: encoders.encode_null(self.parts, modality) for modality in outputs}
+
+        def encode_output(modality: Modality, clean: torch.Tensor) -> Condition:
+            embedding = encoders.encode(self.parts, codecs[modality].decode(clean)).float()
+            return Condition(embedding, nulls[modality].expand_as(embedding))
+
+        return MutualConditioning(coupling, encode_output)
 
     def denoiser(self, outputs: Sequence[Modality], alignment: str | None = None) -> JointDenoiser:
         """The diffusers of these outputs, wired together."""

@@ -20,6 +20,7 @@ from torch import Tensor
 from .errors import ConfigError, ShapeError, choose
 from .modality import Modality
 from .models.joint import JointDenoiser
+from .mutual import MutualConditioning
 from .values import Condition
 
 TRAINING_TIMESTEPS = 1000
@@ -143,11 +144,13 @@ class JointSampler:
             latents[modality] = latent * scheduler.init_noise_sigma
         return latents
 
-    def contexts(self, condition: Condition, scales: Mapping[Modality, float]) -> dict[Modality, Any]:
+    def contexts(
+        self, conditions: Mapping[Modality, Condition], scales: Mapping[Modality, float]
+    ) -> dict[Modality, Any]:
         """Per output the prepared prompt; where guidance acts, with the null prompt's rows in front."""
         rows = {
-            modality: condition.embedding if scale == 1 else torch.cat([condition.null, condition.embedding])
-            for modality, scale in scales.items()
+            modality: one.embedding if scales[modality] == 1 else torch.cat([one.null, one.embedding])
+            for modality, one in conditions.items()
         }
         return {modality: self.denoiser.prepare_context(modality, context) for modality, context in rows.items()}
 
@@ -174,6 +177,22 @@ class JointSampler:
                 output = null + scales[modality] * (prompted - null)
             guided[modality] = output
         return guided
+
+    def clean(
+        self, outputs: Mapping[Modality, Tensor], timestep: Tensor, latents: Mapping[Modality, Tensor]
+    ) -> dict[Modality, Tensor]:
+        """The clean latents that the networks' outputs point to (DDIM paper, formula 9; and its like for v)."""
+        found = {}
+        for modality, output in outputs.items():
+            scheduler = self.schedulers[modality]
+            noisy = scheduler.scale_model_input(latents[modality], timestep)
+            signal_power = scheduler.alphas_cumprod[int(timestep)].to(noisy.device)
+            signal, level = signal_power.sqrt(), (1 - signal_power).sqrt()
+            if scheduler.config.prediction_type == "v_prediction":
+                found[modality] = signal * noisy - level * output
+            else:
+                found[modality] = (noisy - level * output) / signal
+        return found
 
     def step(
         self,
@@ -205,19 +224,25 @@ class JointSampler:
         steps: int,
         guidance: float | Mapping[Modality, float],
         generators: Mapping[Modality, torch.Generator],
+        mutual: MutualConditioning | None = None,
         on_step: OnStep | None = None,
     ) -> dict[Modality, Tensor]:
         """Clean latents from noise. The batch of `condition` must equal the noise's.
+
+        mutual: how several outputs condition one another, if they do; a single one has nobody to listen to.
 
         Raises ConfigError for unusable steps or guidance, ShapeError if a latent stops being finite, and whatever
         `on_step` raises.
         """
         scales = guidance_scales(guidance, noise)
         latents = self.start(noise, steps)
-        contexts = self.contexts(condition, scales)
+        contexts = self.contexts(dict.fromkeys(noise, condition), scales)
         timesteps = next(iter(self.schedulers.values())).timesteps
         for index, timestep in enumerate(timesteps, start=1):
             predicted = self.noise(latents, timestep, contexts, scales)
+            if mutual is not None and len(noise) > 1 and mutual.coupling.looks(index, len(timesteps)):
+                clean = self.clean(predicted, timestep, latents)
+                contexts = self.contexts(mutual.conditions(condition, clean), scales)
             latents = self.step(predicted, timestep, latents, generators)
             if on_step is not None:
                 on_step(StepReport(index, len(timesteps), latents))

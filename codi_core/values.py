@@ -44,11 +44,12 @@ class Waveform:
         return self.samples.shape[-1] / self.sample_rate_hz
 
 
-Media = str | Picture | Frames | Waveform
-"""One prompt or one output. A text prompt is one string; generated texts are a list of them, one per batch row."""
+Media = str | list[str] | Picture | Frames | Waveform
+"""One prompt or one output. One text is a string; texts of a batch are a list of them, one per row."""
 
 _MODALITY_OF_TYPE = {
     str: Modality.TEXT,
+    list: Modality.TEXT,
     Picture: Modality.IMAGE,
     Frames: Modality.VIDEO,
     Waveform: Modality.AUDIO,
@@ -66,8 +67,10 @@ def modality_of(media: Media) -> Modality:
         ) from None
 
 
-def rows_of(media: Picture | Frames | Waveform | list[str]) -> list[Media]:
-    """The rows of a batch, each as a value of its own with batch 1; of generated texts the strings."""
+def rows_of(media: Media) -> list[Media]:
+    """The rows of a batch, each as a value of its own with batch 1; of texts the strings."""
+    if isinstance(media, str):
+        return [media]
     if isinstance(media, list):
         return list(media)
     # The first field of every media value is its tensor.

@@ -73,7 +73,8 @@ class LoadCoDi(io.ComfyNode):
                     options=list(map(str, Alignment)),
                     default=str(Alignment.PAPER),
                     tooltip="How outputs made together influence one another. paper: each output sees the "
-                    "others. released: each sees only itself, as in the published code.",
+                    "others. released: each sees only itself, as in the published code. mutual: each is a prompt for "
+                    "the others, for weights that were not trained to agree; slower.",
                 ),
             ],
             outputs=[CoDiModel.Output("model", tooltip="The model, for the nodes of this pack.")],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..codi_core.modality import Modality
+from ..codi_core.mutual import Coupling
 from ..codi_core.pipeline import CoDiPipeline
 from ..codi_core.sampling import SchedulerName, StepReport
 from ..codi_core.values import Condition, OutputSize
@@ -83,6 +84,39 @@ def _guidance_inputs() -> list[io.Float.Input]:
     ]
 
 
+def _coupling_inputs() -> list[io.Int.Input | io.Float.Input]:
+    """Fields of Coupling, of use with one alignment only."""
+    defaults = Coupling()
+    folded = {"optional": True, "extra_dict": {"advanced": True}}
+    share = {"min": 0.0, "max": 1.0, "step": 0.05}
+    return [
+        io.Float.Input(
+            "coupling",
+            default=defaults.weight,
+            tooltip="With the alignment mutual: share of the other outputs in what each output is told, the rest is "
+            "the condition's. 0: none.",
+            **share,
+            **folded,
+        ),
+        io.Float.Input(
+            "coupling_start",
+            default=defaults.start,
+            tooltip="With the alignment mutual: share of the steps before outputs begin to look at one another. Too "
+            "early, they agree on always the same.",
+            **share,
+            **folded,
+        ),
+        io.Int.Input(
+            "coupling_interval",
+            default=defaults.interval,
+            min=1,
+            max=100,
+            tooltip="With the alignment mutual: steps from one look to the next. More are faster and agree less.",
+            **folded,
+        ),
+    ]
+
+
 class JointSampler(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -127,6 +161,7 @@ class JointSampler(io.ComfyNode):
                 ),
                 *_size_inputs(),
                 *_guidance_inputs(),
+                *_coupling_inputs(),
             ],
             outputs=[CoDiLatents.Output("latents", tooltip="The result, for the Decode nodes.")],
         )
@@ -144,6 +179,9 @@ class JointSampler(io.ComfyNode):
         height: int = 0,
         frames: int = 0,
         seconds: float = 0.0,
+        coupling: float = Coupling.weight,
+        coupling_start: float = Coupling.start,
+        coupling_interval: int = Coupling.interval,
         **per_modality: Any,
     ) -> io.NodeOutput:
         progress = ProgressBar(steps)
@@ -165,6 +203,7 @@ class JointSampler(io.ComfyNode):
             steps=steps,
             guidance={modality: scale(modality) for modality in chosen},
             scheduler=scheduler,
+            coupling=Coupling(weight=coupling, start=coupling_start, interval=coupling_interval),
             seed=seed,
             on_step=on_step,
         )

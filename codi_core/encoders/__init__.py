@@ -2,6 +2,6 @@
 
 from .clap import CLAPEncoder
 from .clip import CLIPEncoder
-from .prompt import encode, null_like
+from .prompt import encode, encode_null, null_like
 
-__all__ = ["CLAPEncoder", "CLIPEncoder", "encode", "null_like"]
+__all__ = ["CLAPEncoder", "CLIPEncoder", "encode", "encode_null", "null_like"]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..modality import Modality
 from ..precision import require_finite
-from ..values import Frames, Media, Picture, Waveform, modality_of
+from ..values import Frames, Media, Picture, Waveform, modality_of, rows_of
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class PromptReader:
 READERS: dict[Modality, PromptReader] = {
     Modality.TEXT: PromptReader(
         part="clip",
-        encode=lambda clip, text: clip.encode_text([text]),
+        encode=lambda clip, texts: clip.encode_text(rows_of(texts)),
         null=lambda clip: "",
     ),
     # Zero is mid-grey.
@@ -64,6 +64,11 @@ def encode(parts: Mapping[str, Any], media: Media) -> Float[Tensor, "batch 1 wid
     reader = READERS[modality_of(media)]
     encoder = parts[reader.part]
     return require_finite(reader.encode(encoder, media), reader.part, encoder)
+
+
+def encode_null(parts: Mapping[str, Any], modality: Modality) -> Float[Tensor, "1 1 width"]:
+    """The embedding of no wish, in single precision."""
+    return encode(parts, null_like(parts, modality)).float()
 
 
 def null_like(parts: Mapping[str, Any], modality: Modality) -> Media:

@@ -17,7 +17,7 @@ from ..pipeline import CoDiPipeline
 from ..training.captions import phrase
 from ..training.world import CARRIED, MAIN_FACTS, NONE, VALUES
 from .estimates import share
-from .experiment import EvaluationSettings, Record, Unit, draw_facts, encode_rows, make, make_apart, one_stated
+from .experiment import EvaluationSettings, Record, Unit, draw_facts, make, make_apart, one_stated
 from .facts import READERS
 from .pictures import figure
 
@@ -40,7 +40,7 @@ class Coherence:
     def measure(self, pipeline: CoDiPipeline, unit: Unit, settings: EvaluationSettings) -> Record:
         facts, generator = draw_facts(settings, unit["chunk"])
         stated = one_stated(facts, generator)
-        condition = encode_rows(pipeline, phrase(facts, stated, generator))
+        condition = pipeline.encode(phrase(facts, stated, generator))
         outputs, seed = list(map(Modality, unit["outputs"])), settings.seed_of(unit["chunk"])
         if unit["way"] == INDEPENDENT:
             made = make_apart(pipeline, condition, outputs, settings, seed)

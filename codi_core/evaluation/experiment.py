@@ -156,14 +156,6 @@ def one_stated(facts: Facts, generator: torch.Generator) -> dict[Fact, Bool[Tens
     return {fact: which == index for index, fact in enumerate(MAIN_FACTS)}
 
 
-def encode_rows(pipeline: CoDiPipeline, media: Any) -> Condition:
-    """One condition with a row for each of a batch of media; texts come as a list."""
-    if not isinstance(media, list):
-        return pipeline.encode(media)
-    rows = [pipeline.encode(text) for text in media]
-    return Condition(torch.cat([row.embedding for row in rows]), torch.cat([row.null for row in rows]))
-
-
 @torch.no_grad()
 def make(
     pipeline: CoDiPipeline,

@@ -17,7 +17,7 @@ from ..training.captions import captions
 from ..training.pairs import RENDERERS
 from ..training.world import CARRIED, NONE, Fact, Facts, is_held_out
 from .estimates import share
-from .experiment import EvaluationSettings, Record, Unit, draw_facts, encode_rows, make
+from .experiment import EvaluationSettings, Record, Unit, draw_facts, make
 from .facts import READERS
 from .pictures import figure, heat_map
 
@@ -61,7 +61,7 @@ class Matrix:
     def measure(self, pipeline: CoDiPipeline, unit: Unit, settings: EvaluationSettings) -> Record:
         facts, generator = draw_facts(settings, unit["chunk"])
         prompts, told = prompts_of(facts, list(map(Modality, unit["inputs"])), generator)
-        condition = mix([encode_rows(pipeline, prompt) for prompt in prompts.values()])
+        condition = mix([pipeline.encode(prompt) for prompt in prompts.values()])
         outputs = list(map(Modality, unit["outputs"]))
         made = make(pipeline, condition, outputs, settings, settings.seed_of(unit["chunk"]))
         split = {"held out": is_held_out(facts), "seen": ~is_held_out(facts)}

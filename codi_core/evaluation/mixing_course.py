@@ -14,7 +14,7 @@ from ..pipeline import CoDiPipeline
 from ..training.captions import phrase
 from ..training.world import CARRIED, MAIN_FACTS, VALUES, Facts
 from .estimates import share
-from .experiment import EvaluationSettings, Record, Unit, draw_facts, encode_rows, make
+from .experiment import EvaluationSettings, Record, Unit, draw_facts, make
 from .facts import READERS
 from .pictures import figure
 
@@ -38,7 +38,7 @@ class MixingCourse:
         facts, generator = draw_facts(settings, unit["chunk"])
         other = _moved_on(facts, generator)
         stated = {fact: torch.ones_like(facts.bounces) for fact in MAIN_FACTS}
-        rows = [encode_rows(pipeline, phrase(each, stated, generator)) for each in (facts, other)]
+        rows = [pipeline.encode(phrase(each, stated, generator)) for each in (facts, other)]
         condition = mix(rows, [1 - unit["weight"], unit["weight"]])
         modality = Modality(unit["output"])
         made = make(pipeline, condition, [modality], settings, settings.seed_of(unit["chunk"]))

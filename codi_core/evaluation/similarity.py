@@ -15,7 +15,7 @@ from ..pipeline import CoDiPipeline
 from ..training.captions import phrase
 from ..training.pairs import embed
 from .estimates import mean
-from .experiment import EvaluationSettings, Record, Unit, draw_facts, encode_rows, make, make_apart, one_stated
+from .experiment import EvaluationSettings, Record, Unit, draw_facts, make, make_apart, one_stated
 from .pictures import figure
 
 
@@ -32,7 +32,7 @@ class Similarity:
     def measure(self, pipeline: CoDiPipeline, unit: Unit, settings: EvaluationSettings) -> Record:
         facts, generator = draw_facts(settings, unit["chunk"])
         texts = phrase(facts, one_stated(facts, generator), generator)
-        condition, seed = encode_rows(pipeline, texts), settings.seed_of(unit["chunk"])
+        condition, seed = pipeline.encode(texts), settings.seed_of(unit["chunk"])
         pair = list(map(Modality, unit["outputs"]))
         found = {}
         for name, way in (("joint", make), ("independent", make_apart)):

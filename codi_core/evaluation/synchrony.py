@@ -13,7 +13,7 @@ from ..pipeline import CoDiPipeline
 from ..training.captions import phrase
 from ..training.world import BOUNCE_PERIOD_RANGE_S, FRAMES_PER_SECOND, MAIN_FACTS, Motion, Split, World
 from .estimates import median
-from .experiment import EvaluationSettings, Record, Unit, encode_rows, make, make_apart
+from .experiment import EvaluationSettings, Record, Unit, make, make_apart
 from .facts import READERS
 from .pictures import figure
 from .readings import moments_apart_s
@@ -33,7 +33,7 @@ class Synchrony:
         facts = World(Split.ALL).draw(settings.rows_of(unit["chunk"]) * len(Motion), generator)
         bouncing = facts[facts.motion.argsort(descending=True, stable=True)[: settings.rows_of(unit["chunk"])]]
         stated = {fact: torch.ones_like(bouncing.bounces) for fact in MAIN_FACTS}
-        condition = encode_rows(pipeline, phrase(bouncing, stated, generator))
+        condition = pipeline.encode(phrase(bouncing, stated, generator))
         made = WAYS[unit["way"]](pipeline, condition, OUTPUTS, settings, settings.seed_of(unit["chunk"]))
         seen, heard = (READERS[modality](made[modality]).bounce_moments_s for modality in OUTPUTS)
         apart_s = moments_apart_s(seen, heard)

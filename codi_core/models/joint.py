@@ -27,10 +27,13 @@ class Alignment(StrEnum):
 
     paper: the other outputs' (mean of their unit tokens where there are several), as CoDi describes it.
     released: its own, as the released inference code does, so that outputs don't influence one another.
+    mutual: nobody's; instead, what each output is becoming is a prompt for the others (mutual.py). For weights without
+    environment encoders, such as the published ones.
     """
 
     PAPER = "paper"
     RELEASED = "released"
+    MUTUAL = "mutual"
 
 
 def _others(modality: Modality, environments: Environments) -> Tensor | None:
@@ -46,6 +49,7 @@ _SEEN: dict[Alignment, Callable[[Modality, Environments], Tensor | None]] = {
     Alignment.PAPER: _others,
     Alignment.RELEASED: _own,
 }
+"""Alignments that need environments."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,8 @@ class JointDenoiser:
     def environments(
         self, latents: Mapping[Modality, Tensor], timestep: Shaped[Tensor, "batch"]
     ) -> dict[Modality, Tensor]:
-        """V of every output; empty for a single one."""
-        if len(latents) < 2:
+        """V of every output; empty for a single one, and where nobody attends to it."""
+        if len(latents) < 2 or self.alignment not in _SEEN:
             return {}
         return {
             modality: self._environment(self.diffusers[modality], latent.to(self.diffusers[modality].dtype), timestep)

@@ -16,6 +16,7 @@ from .. import encoders
 from ..decoders import build_codec
 from ..modality import Modality
 from ..pipeline import CoDiPipeline
+from ..values import Media
 from .captions import captions
 from .pictures import render_images, render_videos
 from .sounds import render_sounds
@@ -38,20 +39,14 @@ RENDERERS: dict[Modality, Callable[[Facts, torch.Generator], Any]] = {
 }
 
 
-def embed(pipeline: CoDiPipeline, media: Any) -> Float[Tensor, "batch width"]:
-    """The prompt embeddings of a batch of media; texts come as a list."""
-    if isinstance(media, list):
-        clip: Any = pipeline.parts["clip"]
-        return clip.encode_text(media)[:, 0].float()
+def embed(pipeline: CoDiPipeline, media: Media) -> Float[Tensor, "batch width"]:
+    """The prompt embeddings of a batch of media."""
     return encoders.encode(pipeline.parts, media)[:, 0].float()
 
 
 def null_embeddings(pipeline: CoDiPipeline) -> dict[Modality, Float[Tensor, "width"]]:
     """Per modality the embedding of an empty prompt."""
-    return {
-        modality: encoders.encode(pipeline.parts, encoders.null_like(pipeline.parts, modality))[0, 0].float()
-        for modality in Modality
-    }
+    return {modality: encoders.encode_null(pipeline.parts, modality)[0, 0] for modality in Modality}
 
 
 Columns = dict[str, Tensor]

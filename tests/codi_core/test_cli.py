@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 import subprocess
@@ -14,11 +15,12 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from comfyui_codi.codi_core import media
+from comfyui_codi.codi_core import cli, media
 from comfyui_codi.codi_core.cli import app, main
 from comfyui_codi.codi_core.media_files import SoundInfo, VideoInfo
 from comfyui_codi.codi_core.modality import Modality
 from comfyui_codi.codi_core.models.joint import Alignment
+from comfyui_codi.codi_core.mutual import Coupling
 from comfyui_codi.codi_core.sampling import SchedulerName
 from comfyui_codi.codi_core.values import Frames, Picture, Waveform
 
@@ -154,6 +156,13 @@ def test_help_names_every_choice():
         assert choice in result.stdout
 
 
+def test_the_coupling_is_by_default_what_it_is_everywhere():
+    defaults = inspect.signature(cli.generate).parameters
+    for name, value in vars(Coupling()).items():
+        option = "coupling" if name == "weight" else f"coupling_{name}"
+        assert defaults[option].default == value
+
+
 def failure(arguments: list[Any], monkeypatch: pytest.MonkeyPatch) -> str:
     """What the console script says before it ends with exit code 1."""
     monkeypatch.setattr(sys, "argv", ["codi", *map(str, arguments)])
@@ -172,6 +181,8 @@ def failure(arguments: list[Any], monkeypatch: pytest.MonkeyPatch) -> str:
         ("--to image --text x --weight 1 --weight 2", "codi: wanted one weight for each of the 1 prompts, got 2"),
         ("--to image --image nowhere.png", "codi: wanted a file, got nowhere.png, where there is none"),
         ("--to image --text x --scheduler heun", "codi: unknown scheduler 'heun'"),
+        ("--to image --text x --coupling 1.5", "codi: the coupling's weight must lie between 0 and 1, got 1.5"),
+        ("--to image --text x --coupling-interval 0", "codi: the coupling's interval must be at least 1 step, got 0"),
         ("--to image --text x --alignment loose", "codi: unknown alignment 'loose'"),
         ("--to image --text x --steps 0", "codi: steps must lie between 1 and 500, got 0"),
         ("--to image --text x --guidance -1", "codi: guidance for image must be a number from 0 on, got -1.0"),

@@ -89,7 +89,7 @@ def test_the_same_seed_gives_the_same_latents_bit_by_bit(scheduler, tiny_pipelin
     assert not equal(runs[0], runs[2], AUDIO)
 
 
-@pytest.mark.parametrize("alignment", ["paper", "released"])
+@pytest.mark.parametrize("alignment", ["paper", "released", "mutual"])
 def test_the_order_of_outputs_does_not_matter(alignment, tiny_pipeline, condition):
     one = tiny_pipeline.sample(condition, to=[VIDEO, AUDIO, TEXT], steps=2, alignment=alignment)
     other = tiny_pipeline.sample(condition, to=[TEXT, VIDEO, AUDIO], steps=2, alignment=alignment)
@@ -104,9 +104,10 @@ def test_in_released_alignment_a_further_output_changes_no_other_one(tiny_pipeli
     assert equal(two, three, VIDEO, AUDIO)
 
 
-def test_in_paper_alignment_a_further_output_is_heeded(tiny_pipeline, condition):
-    two = tiny_pipeline.sample(condition, to=[VIDEO, AUDIO], steps=2)
-    three = tiny_pipeline.sample(condition, to=[TEXT, VIDEO, AUDIO], steps=2)
+@pytest.mark.parametrize("alignment", ["paper", "mutual"])
+def test_a_further_output_is_heeded(alignment, tiny_pipeline, condition):
+    two = tiny_pipeline.sample(condition, to=[VIDEO, AUDIO], steps=2, alignment=alignment)
+    three = tiny_pipeline.sample(condition, to=[TEXT, VIDEO, AUDIO], steps=2, alignment=alignment)
     assert not equal(two, three, VIDEO)
     assert not equal(two, three, AUDIO)
 

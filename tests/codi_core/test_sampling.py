@@ -127,7 +127,7 @@ def test_guidance_scale_one_is_the_conditional_branch(denoiser, noise, condition
     latents = sampler.start(noise, 3)
     timestep = sampler.schedulers[IMAGE].timesteps[0]
     scales = dict.fromkeys(noise, 1.0)
-    guided = sampler.noise(latents, timestep, sampler.contexts(condition, scales), scales)
+    guided = sampler.noise(latents, timestep, sampler.contexts(dict.fromkeys(noise, condition), scales), scales)
     direct = denoiser(latents, timestep.expand(2), dict.fromkeys(noise, condition.embedding))
     for modality in noise:
         assert torch.equal(guided[modality], direct[modality])
@@ -139,7 +139,7 @@ def test_guidance_goes_from_the_null_prompt_towards_the_prompt(scale, denoiser, 
     latents = sampler.start(noise, 3)
     timestep = sampler.schedulers[IMAGE].timesteps[0]
     scales = {IMAGE: scale, AUDIO: 1.0}
-    guided = sampler.noise(latents, timestep, sampler.contexts(condition, scales), scales)
+    guided = sampler.noise(latents, timestep, sampler.contexts(dict.fromkeys(noise, condition), scales), scales)
     null, prompted = (
         denoiser(latents, timestep.expand(2), dict.fromkeys(noise, rows))
         for rows in (condition.null, condition.embedding)

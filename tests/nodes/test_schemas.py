@@ -15,7 +15,8 @@ SAVED = {
     "InterpolateConditions": ("weights mode conditions", "CODI_CONDITION"),
     "JointSampler": (
         "model condition text image video audio steps guidance scheduler seed width height frames seconds "
-        "text_guidance image_guidance video_guidance audio_guidance",
+        "text_guidance image_guidance video_guidance audio_guidance "
+        "coupling coupling_start coupling_interval",
         "CODI_LATENTS",
     ),
     "DecodeImage": ("model latents", "IMAGE"),

@@ -11,7 +11,7 @@ from comfyui_codi.codi_core.modality import Modality
 from comfyui_codi.codi_core.models.joint import Alignment, JointDenoiser
 
 TEXT, IMAGE, VIDEO, AUDIO = Modality
-PAPER, RELEASED = Alignment
+PAPER, RELEASED, MUTUAL = Alignment
 SHAPES = {TEXT: (2, 6), IMAGE: (2, 4, 4, 4), VIDEO: (2, 4, 3, 4, 4), AUDIO: (2, 4, 4, 8)}
 STEP = torch.tensor([400, 400])
 SETS = [pair for count in (2, 3, 4) for pair in combinations(Modality, count)]
@@ -50,6 +50,13 @@ def test_in_released_alignment_no_output_heeds_another(outputs, denoise):
         after = denoise(outputs, RELEASED, **{changed: random(*SHAPES[changed], seed=9)})
         for modality in set(outputs) - {changed}:
             assert torch.equal(before[modality], after[modality])
+
+
+@pytest.mark.parametrize("outputs", SETS, ids="+".join)
+def test_in_mutual_alignment_every_step_is_each_outputs_own(outputs, denoise):
+    together = denoise(outputs, MUTUAL)
+    for modality in outputs:
+        assert torch.equal(together[modality], denoise([modality], PAPER)[modality])
 
 
 @pytest.mark.parametrize("outputs", SETS, ids="+".join)
