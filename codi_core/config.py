@@ -218,6 +218,11 @@ def official() -> CoDiConfig:
 
 def mini() -> CoDiConfig:
     """codi-mini: 64² pictures, 16 frames, 2.56 s of sound; trained on the procedural world and shipped."""
+    environment = {"width": 128, "multipliers": [1, 2]}
+
+    def keeping(time_axis: str) -> dict[str, Any]:
+        return {"environment": {**environment, "time_axis": time_axis}}
+
     diffuser = {
         "width": 64,
         "multipliers": [1, 2],
@@ -226,7 +231,7 @@ def mini() -> CoDiConfig:
         "connector_levels": [False, True],
         "context_width": 128,
         "heads": 4,
-        "environment": {"width": 128, "multipliers": [1, 2]},
+        "environment": environment,
         "deepest_skip": "input",
     }
     vision = OutputSize(height=64, width=64, frames=16)
@@ -322,8 +327,9 @@ def mini() -> CoDiConfig:
                 resblock_dilation_sizes=[[1, 3], [1, 3]],
             ),
             "diffuser_image": _diffuser(**diffuser, latent_channels=8),
-            "diffuser_video": _diffuser(**diffuser, latent_channels=8, temporal="channels"),
-            "diffuser_audio": _diffuser(**diffuser, latent_channels=8),
+            # What bounces sounds at that moment, so these two keep time.
+            "diffuser_video": _diffuser(**diffuser | keeping("frames"), latent_channels=8, temporal="channels"),
+            "diffuser_audio": _diffuser(**diffuser | keeping("height"), latent_channels=8),
             "diffuser_text": _diffuser(**diffuser | {"multipliers": [1, 1]}, latent_channels=64, slots=2),
         },
     )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 from .layers import ResidualBlock, SpatialLayers, VectorLayers
 from .temporal import TemporalModule, TemporalNormalization
@@ -66,9 +68,34 @@ class EnvironmentEncoder(nn.Module):
         return self.head(hidden)
 
 
-def pool_environment(features: Float[Tensor, "rows width *map"], frames: int | None) -> Float[Tensor, "batch 1 width"]:
-    """The mean over all positions and frames, scaled to unit L2 norm: one token per latent."""
-    pooled = features.flatten(2).mean(dim=2) if features.ndim > 2 else features
+class TimeAxis(StrEnum):
+    """Where time runs in a latent whose environment keeps it."""
+
+    FRAMES = "frames"
+    HEIGHT = "height"
+
+
+def pool_environment(
+    features: Float[Tensor, "rows width *map"], frames: int | None, time_axis: TimeAxis | None = None
+) -> Float[Tensor, "batch moments width"]:
+    """Tokens of unit L2 norm: the mean over all positions and frames, or, with a time axis, one for each moment."""
+    pooled = features.flatten(2).mean(dim=2)[:, None] if features.ndim > 2 else features[:, None]
     if frames is not None:
-        pooled = pooled.unflatten(0, (-1, frames)).mean(dim=1)
-    return (pooled / pooled.norm(dim=-1, keepdim=True))[:, None]
+        pooled = pooled[:, 0].unflatten(0, (-1, frames))
+        if time_axis is not TimeAxis.FRAMES:
+            pooled = pooled.mean(dim=1, keepdim=True)
+    elif time_axis is TimeAxis.HEIGHT:
+        pooled = features.mean(dim=3).transpose(1, 2)
+    return pooled / pooled.norm(dim=-1, keepdim=True)
+
+
+def whole(tokens: Float[Tensor, "batch moments width"]) -> Float[Tensor, "batch 1 width"]:
+    """All moments in one token, of unit L2 norm."""
+    return tokens if tokens.shape[1] == 1 else functional.normalize(tokens.mean(dim=1, keepdim=True), dim=-1)
+
+
+def at_moments(tokens: Float[Tensor, "batch moments width"], count: int) -> Float[Tensor, "batch count width"]:
+    """The tokens of a clip at `count` moments, evenly spread over the same time; interpolated in between."""
+    if tokens.shape[1] == count:
+        return tokens
+    return functional.interpolate(tokens.transpose(1, 2), size=count, mode="linear").transpose(1, 2)

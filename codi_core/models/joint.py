@@ -9,17 +9,17 @@ from enum import StrEnum
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
-from torch.nn import functional
 
 from ..modality import Modality
 from ..placement import device_of
+from .environment import at_moments, whole
 from .layers import Memories
 from .unet import UNet
 from .windows import blended, window_starts
 
 VIDEO_AXES = 5
 Environments = Mapping[Modality, Tensor]
-"""Per output its V(z), shape (batch, 1, environment_width)."""
+"""Per output its V(z), shape (batch, moments, environment_width); one moment where time isn't kept."""
 
 
 class Alignment(StrEnum):
@@ -37,8 +37,9 @@ class Alignment(StrEnum):
 
 
 def _others(modality: Modality, environments: Environments) -> Tensor | None:
-    others = [token for other, token in environments.items() if other != modality]
-    return torch.stack(others).mean(dim=0) if others else None
+    others = [tokens for other, tokens in environments.items() if other != modality]
+    moments = max((tokens.shape[1] for tokens in others), default=0)
+    return torch.stack([at_moments(tokens, moments) for tokens in others]).mean(dim=0) if others else None
 
 
 def _own(modality: Modality, environments: Environments) -> Tensor | None:
@@ -82,13 +83,17 @@ class JointDenoiser:
     def _environment(self, diffuser: UNet, latent: Tensor, timestep: Tensor) -> Tensor:
         """Of a long video the mean of its windows' tokens, of unit length again."""
         length = self.window_frames
-        if latent.ndim < VIDEO_AXES or length is None or latent.shape[2] <= length:
+        if length is None or not self._is_long(latent):
             return diffuser.encode_environment(latent, timestep)
         tokens = [
             diffuser.encode_environment(latent[:, :, start : start + length], timestep)
             for start in window_starts(latent.shape[2], length)
         ]
-        return functional.normalize(torch.stack(tokens).mean(dim=0), dim=-1)
+        return whole(torch.cat(tokens, dim=1))
+
+    def _is_long(self, latent: Tensor) -> bool:
+        """Whether it is a video that is denoised in windows."""
+        return latent.ndim == VIDEO_AXES and self.window_frames is not None and latent.shape[2] > self.window_frames
 
     def prepare_context(self, modality: Modality, context: Float[Tensor, "rows tokens width"]) -> Memories:
         """What one output's diffuser needs of a prompt, the same at every step."""
@@ -113,6 +118,8 @@ class JointDenoiser:
         copies = len(next(iter(context.values())).values) // len(latent)
         memories = dict(context)
         if seen is not None:
+            # Windows see others as a whole: which of their moments belong to which window isn't told.
+            seen = whole(seen) if self._is_long(latent) else seen
             memories |= diffuser.prepare_environment(seen.repeat(copies, 1, 1))
         latent = latent.to(diffuser.dtype)
         rows, timesteps = latent.repeat(copies, *(1,) * (latent.ndim - 1)), timestep.repeat(copies)

@@ -23,7 +23,8 @@ class Memory:
     """What an attention layer needs of its context, independent of the query: computed once, used at every step.
 
     With a single token the softmax has one key and equals 1, so the layer's whole output is known beforehand:
-    `keys` is None and `values` holds `to_out(to_v(token))`, shape (batch, 1, width).
+    `keys` is None and `values` holds `to_out(to_v(token))`, shape (batch, 1, width); or (batch, positions, width) if
+    every position has a token of its own.
     """
 
     keys: Float[Tensor, "batch heads tokens head_width"] | None
@@ -75,9 +76,12 @@ class Attention(nn.Module):
     def _split(self, rows: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch heads tokens part"]:
         return rows.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
+    def prepare_each(self, context: Float[Tensor, "batch tokens context_width"]) -> Memory:
+        return Memory(None, self.to_out(self.to_v(context)))
+
     def prepare(self, context: Float[Tensor, "batch tokens context_width"]) -> Memory:
         if context.shape[1] == 1:
-            return Memory(None, self.to_out(self.to_v(context)))
+            return self.prepare_each(context)
         return Memory(self._split(self.to_k(context)), self._split(self.to_v(context)))
 
     def forward(self, hidden: Float[Tensor, "rows positions width"], memory: Memory) -> Tensor:
@@ -124,6 +128,10 @@ class Transformer(nn.Module):
 
     def prepare(self, context: Float[Tensor, "batch tokens context_width"]) -> Memory:
         return self.cross_attention.prepare(context)
+
+    def prepare_each(self, context: Float[Tensor, "batch tokens context_width"]) -> Memory:
+        """For positions that attend to one of the tokens each."""
+        return self.cross_attention.prepare_each(context)
 
     def forward(
         self, hidden: Float[Tensor, "rows width height breadth"], memory: Memory

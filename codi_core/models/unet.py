@@ -12,8 +12,8 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from ..errors import ConfigError, ShapeError, choose
-from .environment import EnvironmentEncoder, pool_environment
-from .layers import Memories, SpatialLayers, TimeEmbedding, Transformer, VectorLayers, zeroed
+from .environment import EnvironmentEncoder, TimeAxis, at_moments, pool_environment, whole
+from .layers import Memories, Memory, SpatialLayers, TimeEmbedding, Transformer, VectorLayers, zeroed
 from .temporal import MAXIMUM_FRAMES, TemporalModule, TemporalNormalization
 
 DEEPEST_SKIPS = ("input", "middle")
@@ -49,8 +49,18 @@ class Unit(nn.Module):
         if self.upsample is not None:
             hidden = self.upsample(hidden)
         if self.connector is not None and self.connector in memories:
-            hidden = self.connector(hidden, memories[self.connector])
+            hidden = self.connector(hidden, at_positions(memories[self.connector], hidden, frames))
         return hidden
+
+
+def at_positions(memory: Memory, hidden: Float[Tensor, "rows c h w"], frames: int | None) -> Memory:
+    """Of moments those at which each position of a video's frames, or of a map whose height is time, lies."""
+    if memory.keys is not None or memory.values.shape[1] == 1:
+        return memory
+    if frames is not None:
+        return Memory(None, at_moments(memory.values, frames).flatten(0, 1)[:, None])
+    height, width = hidden.shape[2:]
+    return Memory(None, at_moments(memory.values, height).repeat_interleave(width, dim=1))
 
 
 class DownLevel(nn.Module):
@@ -93,7 +103,9 @@ class UNet(ModelMixin, ConfigMixin):
     for text the number of tokens the vector is cut into. width, multipliers: channels at the first level, and the
     factor at each. units: per level on the way down; one more on the way up. transformer_levels, connector_levels:
     which levels hold them. temporal: normalisation axis of the temporal modules ("frames", "channels"), None without
-    any. environment: {"width", "multipliers"} of V, None if this diffuser has neither V nor connectors.
+    any. environment: {"width", "multipliers"} of V, None if this diffuser has neither V nor connectors; with
+    {"time_axis"} ("frames", or "height" of spectrograms) V keeps a token per moment, and connectors attend to the
+    others' tokens moment by moment.
     deepest_skip: "input" feeds the first block of the way up with the last feature of the way down; "middle" with the
     middle block's output a second time, as the released model runs.
     """
@@ -180,8 +192,10 @@ class UNet(ModelMixin, ConfigMixin):
                 channels = after
             self.up.append(UpLevel(level_units))
         self.head = layers.head(channels, latent_channels)
-        self.environment_encoder = None
+        self.environment_encoder = self.time_axis = None
         if environment is not None:
+            axis = environment.get("time_axis")
+            self.time_axis = None if axis is None else choose("time_axis", axis, TimeAxis)
             self.environment_encoder = EnvironmentEncoder(
                 layers,
                 latent_channels,
@@ -211,9 +225,10 @@ class UNet(ModelMixin, ConfigMixin):
         """What the transformers need of a prompt; once per run."""
         return {module: module.prepare(context) for module in self._modules_named("transformer")}
 
-    def prepare_environment(self, environment: Float[Tensor, "batch tokens environment_width"]) -> Memories:
-        """What the connectors need of the environments; once per step."""
-        return {module: module.prepare(environment) for module in self._modules_named("connector")}
+    def prepare_environment(self, environment: Float[Tensor, "batch moments environment_width"]) -> Memories:
+        """What the connectors need of the environments; once per step. Without a time axis they see them as a whole."""
+        tokens = whole(environment) if self.time_axis is None else environment
+        return {module: module.prepare_each(tokens) for module in self._modules_named("connector")}
 
     def _fold(
         self, latent: Tensor, timestep: Shaped[Tensor, "batch"]
@@ -236,10 +251,10 @@ class UNet(ModelMixin, ConfigMixin):
 
     def encode_environment(
         self, latent: Tensor, timestep: Shaped[Tensor, "batch"]
-    ) -> Float[Tensor, "batch 1 environment_width"]:
-        """V(z): one unit token that tells the other diffusers what this one is making."""
+    ) -> Float[Tensor, "batch moments environment_width"]:
+        """V(z): a unit token that tells the other diffusers what this one is making; with a time axis, when."""
         frames = latent.shape[2] if latent.ndim == 5 else None
-        return pool_environment(self.environment_map(latent, timestep), frames)
+        return pool_environment(self.environment_map(latent, timestep), frames, self.time_axis)
 
     def forward(self, latent: Tensor, timestep: Shaped[Tensor, "batch"], memories: Memories) -> Tensor:
         """The noise in `latent`: (b, c, h, w), video (b, c, f, h, w), text (b, width).

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..modality import Modality
+from ..models.environment import whole
 from ..models.joint import JointDenoiser
 from ..models.unet import UNet
 from ..processes import gathered, processes
@@ -105,6 +106,6 @@ class AlignObjective(nn.Module):
         }
         environments = self.denoiser.environments(noisy, timestep)
         signal = self.scheduler.alphas_cumprod.to(timestep.device)[timestep]
-        first, second = (environments[modality][:, 0] for modality in self.pair)
+        first, second = (whole(environments[modality])[:, 0] for modality in self.pair)
         contrast = weighted_contrast(first, second, signal)
         return {"loss": crossed + CONTRAST_WEIGHT * contrast, "crossed": crossed, "contrast": contrast}

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from comfyui_codi.codi_core.modality import Modality
+from comfyui_codi.codi_core.models.environment import whole
 from comfyui_codi.codi_core.models.joint import Alignment, JointDenoiser
+from comfyui_codi.codi_core.models.unet import at_positions
 
 TEXT, IMAGE, VIDEO, AUDIO = Modality
 PAPER, RELEASED, MUTUAL = Alignment
@@ -50,6 +52,71 @@ def test_in_released_alignment_no_output_heeds_another(outputs, denoise):
         after = denoise(outputs, RELEASED, **{changed: random(*SHAPES[changed], seed=9)})
         for modality in set(outputs) - {changed}:
             assert torch.equal(before[modality], after[modality])
+
+
+@pytest.fixture
+def timed(tiny_diffusers):
+    """Diffusers whose environments keep time; all weights as before but for connectors that act."""
+    axes = {VIDEO: "frames", AUDIO: "height"}
+    made = {}
+    for modality, diffuser in tiny_diffusers.items():
+        config = dict(diffuser.config)
+        if modality in axes:
+            config["environment"] = {**config["environment"], "time_axis": axes[modality]}
+        made[modality] = type(diffuser).from_config(config)
+        made[modality].load_state_dict(diffuser.state_dict())
+    return made
+
+
+@pytest.mark.parametrize("outputs", SETS, ids="+".join)
+def test_environments_that_keep_time_serve_every_set_of_outputs(outputs, timed):
+    denoiser = JointDenoiser({modality: timed[modality] for modality in outputs})
+    latents = {modality: random(*SHAPES[modality]) for modality in outputs}
+    with torch.no_grad():
+        tokens = denoiser.environments(latents, STEP)
+        made = denoiser(latents, STEP, dict.fromkeys(outputs, random(2, 1, 20)))
+    moments = {TEXT: 1, IMAGE: 1, VIDEO: 3, AUDIO: 2}
+    for modality in outputs:
+        assert tokens[modality].shape == (2, moments[modality], 24)
+        assert made[modality].shape == SHAPES[modality]
+
+
+def test_a_video_of_several_windows_is_seen_and_sees_as_a_whole(timed):
+    denoiser = JointDenoiser({modality: timed[modality] for modality in (VIDEO, AUDIO)}, window_frames=2)
+    latents = {modality: random(*SHAPES[modality]) for modality in (VIDEO, AUDIO)}
+    with torch.no_grad():
+        environments = denoiser.environments(latents, STEP)
+        context = timed[VIDEO].prepare_context(random(2, 1, 20))
+        moments = denoiser.denoise(VIDEO, latents[VIDEO], STEP, context, environments)
+        heard = environments | {AUDIO: whole(environments[AUDIO])}
+        assert environments[VIDEO].shape == (2, 1, 24)
+        assert torch.equal(moments, denoiser.denoise(VIDEO, latents[VIDEO], STEP, context, heard))
+
+
+def test_where_nothing_changes_moments_equal_the_whole(timed, tiny_diffusers):
+    """A connector gives a row of equal tokens the same attention as one token."""
+    token = torch.nn.functional.normalize(random(2, 1, 24), dim=-1)
+    for modality in (VIDEO, AUDIO):
+        made = []
+        for diffusers, tokens in ((tiny_diffusers, token), (timed, token.expand(-1, 5, -1))):
+            diffuser = diffusers[modality]
+            memories = diffuser.prepare_context(random(2, 1, 20)) | diffuser.prepare_environment(tokens)
+            with torch.no_grad():
+                made.append(diffuser(random(*SHAPES[modality]), STEP, memories))
+        torch.testing.assert_close(*made)
+
+
+def test_an_event_is_told_to_the_frame_at_its_moment(timed):
+    """The memory of a frame is the one at its moment alone."""
+    hidden, tokens = random(6, 8, 2, 2), random(2, 3, 24)
+    later = tokens.clone()
+    later[:, 2] += 1
+    connector = timed[VIDEO].connectors()[0]
+    before, after = (
+        at_positions(timed[VIDEO].prepare_environment(each)[connector], hidden, 3).values for each in (tokens, later)
+    )
+    changed = (before - after).abs().sum(dim=(1, 2)) > 0
+    assert changed.tolist() == [False, False, True] * 2
 
 
 @pytest.mark.parametrize("outputs", SETS, ids="+".join)
