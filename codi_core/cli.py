@@ -156,11 +156,19 @@ def train(
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="JSON of settings per task, where they differ.")
     ] = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="PATH",
+            help="A folder or WebDataset shard (.tar) of samples: files of one name, such as dog.jpg, dog.txt, "
+            "dog.wav. May be repeated. Left out: the procedural world of codi-mini.",
+        ),
+    ] = None,
 ) -> None:
     """Train a stage of a model; a run that was stopped goes on where it was."""
     from .training.command import train_command
 
-    train_command(stage, folder, preset, only, config)
+    train_command(stage, folder, preset, only, config, data or ())
 
 
 @app.command()

@@ -66,6 +66,10 @@ class CLAPEncoder(ModelMixin, ConfigMixin):
 
         Short ones are heard several times in a row, of long ones (official: over 10 s) the middle.
         """
+        return self.embed_mel(self.log_mel(self.hear(sound)))
+
+    def hear(self, sound: Waveform) -> Float[Tensor, "batch longest"]:
+        """What of a sound is heard: mono, at the network's rate and as long as it wants."""
         require_usable(sound.samples, "a sound")
         rate = sound.sample_rate_hz
         if rate <= 0:
@@ -74,7 +78,7 @@ class CLAPEncoder(ModelMixin, ConfigMixin):
         middle = _middle(sound.samples, round(self.extractor.max_length_s * rate))
         mono = middle.to(device_of(self), torch.float32).mean(1)
         samples = resample(resample(mono, rate, heard_rate), heard_rate, self.sample_rate_hz)
-        return self.embed_mel(self.log_mel(self.fit(samples)))
+        return self.fit(samples)
 
     def fit(self, samples: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch longest"]:
         """Shorter sounds are repeated as often as they fit whole, then silence; of longer ones the middle."""

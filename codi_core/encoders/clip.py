@@ -122,8 +122,14 @@ class CLIPEncoder(ModelMixin, ConfigMixin):
 
     def embed_pixels(self, pixels: Float[Tensor, "batch 3 size size"]) -> Float[Tensor, "batch 1 width"]:
         """From `clip_pixels`, at the vision tower's size."""
-        pooled = self.clip.vision_model(pixel_values=pixels.to(self.dtype)).pooler_output
-        return as_token(self.clip.visual_projection(pooled))
+        return self.embed_picture_features(self.picture_features(pixels))
+
+    def picture_features(self, pixels: Float[Tensor, "batch 3 size size"]) -> Float[Tensor, "batch vision_width"]:
+        """The class token, of which `embed_picture_features` makes the embedding."""
+        return self.clip.vision_model(pixel_values=pixels.to(self.dtype)).pooler_output
+
+    def embed_picture_features(self, features: Float[Tensor, "batch vision_width"]) -> Float[Tensor, "batch 1 width"]:
+        return as_token(self.clip.visual_projection(features))
 
     def embed_frames(self, pixels: Float[Tensor, "batch frames 3 size size"]) -> Float[Tensor, "batch 1 width"]:
         """The mean of the frames' class tokens. A single frame is read as a picture."""

@@ -14,8 +14,8 @@ from ..mixing import mix
 from ..modality import Modality
 from ..pipeline import CoDiPipeline
 from ..training.captions import captions
-from ..training.pairs import RENDERERS
 from ..training.world import CARRIED, NONE, Fact, Facts, is_held_out
+from ..training.world_source import RENDERERS
 from .estimates import share
 from .experiment import EvaluationSettings, Record, Unit, draw_facts, make
 from .facts import READERS

@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from ..modality import Modality
 from ..pipeline import CoDiPipeline
 from ..training.captions import phrase
-from ..training.pairs import RENDERERS, embed
+from ..training.pairs import embed
 from ..training.world import CARRIED, MAIN_FACTS, Split, World
+from ..training.world_source import RENDERERS
 from .estimates import share
 from .experiment import EvaluationSettings, Record, Unit
 from .pictures import figure, heat_map

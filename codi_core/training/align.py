@@ -22,6 +22,8 @@ from .pairs import Columns
 
 CONTRAST_WEIGHT = 0.05
 CONTRAST_TEMPERATURE = 0.1
+EMPTY = 0.3
+"""Share of rows whose prompt says nothing at all."""
 
 
 @dataclass(frozen=True)
@@ -76,16 +78,17 @@ class AlignObjective(nn.Module):
                 module.requires_grad_(True)
         self.denoiser = JointDenoiser({modality: diffusers[modality] for modality in step.pair})
         self.pair = step.pair
+        self.prompts = [modality for modality in Modality if f"prompt_{modality}" in table]
         self.scheduler = scheduler
         self.table = table
         self.nulls = nulls
 
     def draw(self, count: int, generator: torch.Generator) -> dict[str, Any]:
         """Prompts are captions that leave facts open, or empty: what is open only the other output can tell."""
-        rows = torch.randint(len(self.table["prompt_text"]), (count,), generator=generator)
-        prompts = pick(self.table["prompt_text"], rows, generator)[:, None]
-        empty = torch.rand(count, 1, 1, generator=generator) < 0.3
-        nulls = self.nulls[Modality.TEXT][None]
+        rows = torch.randint(len(self.table[f"latent_{self.pair[0]}"]), (count,), generator=generator)
+        prompts = torch.stack([pick(self.table[f"prompt_{kind}"], rows, generator) for kind in self.prompts], dim=1)
+        empty = torch.rand(count, 1, 1, generator=generator) < EMPTY
+        nulls = torch.stack([self.nulls[kind] for kind in self.prompts])
         prompts = torch.where(empty, nulls[None], prompts)
         clean = {modality: self.table[f"latent_{modality}"][rows].float() for modality in self.pair}
         return {

@@ -13,10 +13,7 @@ from transformers import SpeechT5HifiGan
 
 from ..decoders.mel import MelFrontend
 from ..decoders.text import TextAutoencoder
-from .captions import captions
-from .pictures import render_images, render_videos
-from .sounds import render_sounds
-from .world import Facts, World
+from .source import Source
 
 KL_WEIGHT = 5e-4
 SQUARED_WEIGHT = 4.0
@@ -26,13 +23,10 @@ TOKEN_DROPOUT = 0.3
 WAVE_WEIGHT = 20.0
 QUIETEST_MAGNITUDE = 0.05
 """Of a short-time spectrum; what lies below is noise, of which there is so much that it would outweigh the tones."""
-CROP_SIDE = 32
-CROP_JITTER = 8
-"""Both in pixels."""
-WHOLE = 0.25
-"""Share of the steps on whole pictures; fewer of them, so that every step costs the same."""
 PIECE_FRAMES = 96
 SEGMENT_FRAMES = 48
+SHARP_RISE = 1.5
+"""Of the loudness from one mel frame to the next, in nepers."""
 RESOLUTIONS = (256, 512, 1024)
 """Window lengths, in samples, of the spectra that the vocoder is compared on."""
 
@@ -44,22 +38,13 @@ class AutoencoderObjective(nn.Module):
     background of the right grey. Of a single channel, such as a spectrogram, all count alike.
     """
 
-    def __init__(self, autoencoder: AutoencoderKL):
+    def __init__(self, autoencoder: AutoencoderKL, source: Source):
         super().__init__()
         self.autoencoder = autoencoder
+        self.source = source
 
     def draw(self, count: int, generator: torch.Generator) -> dict[str, Any]:
-        """Half pictures, half frames of videos, whose figures stand in other places; mostly crops around the figure,
-        whose outline is what is hard to keep."""
-        world = World()
-        whole = torch.rand((), generator=generator) < WHOLE
-        if whole:
-            count = -(-count // 4)
-        still = render_images(world.draw(count // 2, generator), generator).pixels
-        clips = render_videos(world.draw((count + 15) // 16, generator), generator).pixels.flatten(0, 1)
-        frames = clips[torch.randperm(len(clips), generator=generator)[: count - count // 2]]
-        media = torch.cat([still, frames])
-        return {"media": media if whole else crop_to_figure(media, generator)}
+        return {"media": self.source.pictures(count, generator).pixels}
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         posterior = self.autoencoder.encode(batch["media"], return_dict=False)[0]
@@ -79,30 +64,15 @@ def chroma(pixels: Float[Tensor, "batch channels height width"]) -> Float[Tensor
     return pixels.amax(dim=1, keepdim=True) - pixels.amin(dim=1, keepdim=True)
 
 
-def crop_to_figure(
-    pixels: Float[Tensor, "batch channels height width"], generator: torch.Generator
-) -> Float[Tensor, "batch channels side side"]:
-    """CROP_SIDE × CROP_SIDE pixels around where the colour is, not always in the middle."""
-    weight = chroma(pixels)[:, 0].square()
-    starts = []
-    for axis, length in enumerate(pixels.shape[2:], start=1):
-        along = weight.sum(dim=3 - axis)
-        centre = (along * torch.arange(length)).sum(dim=1) / along.sum(dim=1)
-        jitter = (2 * torch.rand(len(pixels), generator=generator) - 1) * CROP_JITTER
-        starts.append((centre + jitter - CROP_SIDE / 2).round().long().clamp(0, length - CROP_SIDE).tolist())
-    rows = zip(pixels, *starts, strict=True)
-    return torch.stack([each[:, y : y + CROP_SIDE, x : x + CROP_SIDE] for each, y, x in rows])
-
-
 class AudioAutoencoderObjective(AutoencoderObjective):
     """The same on log-mel spectrograms, of which it sees pieces: it is convolutional along time."""
 
-    def __init__(self, autoencoder: AutoencoderKL, mel: MelFrontend):
-        super().__init__(autoencoder)
+    def __init__(self, autoencoder: AutoencoderKL, source: Source, mel: MelFrontend):
+        super().__init__(autoencoder, source)
         self.mel = mel
 
     def draw(self, count: int, generator: torch.Generator) -> dict[str, Any]:
-        samples = render_sounds(World().draw(count, generator), generator).samples[:, 0]
+        samples = self.source.sounds(count, generator).samples[:, 0]
         log_mel = self.mel.log_mel(self.mel.normalise(samples))
         start = int(torch.randint(log_mel.shape[2] - PIECE_FRAMES + 1, (1,), generator=generator))
         return {"media": log_mel[:, :, start : start + PIECE_FRAMES]}
@@ -114,31 +84,23 @@ class VocoderObjective(nn.Module):
     Waves can be compared because the world's tones keep step with the mel frames (see sounds.PITCHES_HZ).
     """
 
-    def __init__(self, vocoder: SpeechT5HifiGan, mel: MelFrontend):
+    def __init__(self, vocoder: SpeechT5HifiGan, source: Source, mel: MelFrontend):
         super().__init__()
         self.vocoder = vocoder
+        self.source = source
         self.mel = mel
 
     def draw(self, count: int, generator: torch.Generator) -> dict[str, Any]:
         """Segments of sounds, every second one with an onset in it where the sound has any."""
-        facts = World().draw(count, generator)
-        samples = self.mel.normalise(render_sounds(facts, generator).samples[:, 0])
+        samples = self.mel.normalise(self.source.sounds(count, generator).samples[:, 0])
         log_mel = self.mel.log_mel(samples)[:, 0]
-        starts = self._starts(facts, log_mel.shape[1], generator)
+        starts = _segment_starts(log_mel, generator)
         hop = self.mel.hop_samples
         frames = torch.stack([row[s : s + SEGMENT_FRAMES] for row, s in zip(log_mel, starts, strict=True)])
         sounds = torch.stack(
             [row[s * hop : (s + SEGMENT_FRAMES) * hop] for row, s in zip(samples, starts, strict=True)]
         )
         return {"log_mel": frames, "samples": sounds}
-
-    def _starts(self, facts: Facts, frames: int, generator: torch.Generator) -> list[int]:
-        latest = frames - SEGMENT_FRAMES
-        anywhere = torch.randint(latest + 1, (len(facts),), generator=generator)
-        onset = facts.bounce_moments_s[:, 0] * self.mel.sample_rate_hz / self.mel.hop_samples - SEGMENT_FRAMES // 2
-        near = onset.nan_to_num(nan=-1.0).long()
-        chosen = torch.where((near >= 0) & (torch.arange(len(facts)) % 2 == 0), near, anywhere)
-        return chosen.clamp(0, latest).tolist()
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         made = self.vocoder(batch["log_mel"])[:, : batch["samples"].shape[1]].float()
@@ -147,6 +109,15 @@ class VocoderObjective(nn.Module):
         wave = functional.l1_loss(made, wanted)
         spectral = torch.stack(distances).mean()
         return {"loss": WAVE_WEIGHT * wave + spectral, "wave": wave, "spectral": spectral}
+
+
+def _segment_starts(log_mel: Float[Tensor, "batch frames bands"], generator: torch.Generator) -> list[int]:
+    """Anywhere, or in every second row with the sharpest onset in the middle, if there is a sharp one."""
+    latest = log_mel.shape[1] - SEGMENT_FRAMES
+    anywhere = torch.randint(latest + 1, (len(log_mel),), generator=generator)
+    rise, onset = log_mel.logsumexp(dim=2).diff(n=1, dim=1).max(dim=1)
+    chosen = (rise > SHARP_RISE) & (torch.arange(len(log_mel)) % 2 == 0)
+    return torch.where(chosen, onset - SEGMENT_FRAMES // 2, anywhere).clamp(0, latest).tolist()
 
 
 def start_vocoder(vocoder: SpeechT5HifiGan) -> SpeechT5HifiGan:
@@ -179,12 +150,13 @@ class TextAutoencoderObjective(nn.Module):
     Some input tokens are hidden from the decoder, so that it must take the words from the latent.
     """
 
-    def __init__(self, autoencoder: TextAutoencoder):
+    def __init__(self, autoencoder: TextAutoencoder, source: Source):
         super().__init__()
         self.autoencoder = autoencoder
+        self.source = source
 
     def draw(self, count: int, generator: torch.Generator) -> dict[str, Any]:
-        texts, _ = captions(World().draw(count, generator), generator)
+        texts = self.source.texts(count, generator)
         ids, mask = self.autoencoder.encoder_ids(texts)
         written = self.autoencoder.decoder_ids(texts)
         hidden = torch.rand(written.shape, generator=generator).to(written.device) < TOKEN_DROPOUT

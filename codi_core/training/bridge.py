@@ -21,33 +21,18 @@ from ..encoders import CLAPEncoder, CLIPEncoder
 from ..encoders.clip import clip_pixels
 from ..modality import Modality
 from ..processes import gathered
-from .captions import draw_stated, phrase
-from .pictures import render_images, render_videos
-from .sounds import render_sounds
-from .world import CARRIED, NONE, Fact, Facts, World
+from ..values import Frames, Picture, Waveform
+from .source import Source
 
 LARGEST_LOGIT_SCALE = math.log(100.0)
 FIRST_LOGIT_SCALE = math.log(1 / 0.07)
 PICTURES_PER_VIDEO = 4
 """A picture is one frame; they take little of a step's time."""
-MOTION_ALONE = 0.5
-"""Share of the captions that say a motion and nothing else. Where shape and colour are said too, they alone tell nearly
-all samples of a batch apart, and motions are not learned in thousands of steps."""
+TEXTS_PER_VIDEO = 4
+"""Nor do captions."""
+PLACE_WEIGHT = 2.0
 THINNED = 0.7
 """Share of the steps in which every second frame is left out."""
-
-
-def agreeing(
-    said: Mapping[Fact, Int[Tensor, "batch"]],
-    stated: Mapping[Fact, Bool[Tensor, "batch"]],
-    shown: Mapping[Fact, Int[Tensor, "batch"]],
-) -> Bool[Tensor, "batch batch"]:
-    """[i, j]: everything that caption i states is so in sample j. Captions that omit facts fit several samples."""
-    fits = torch.ones(len(said[Fact.SHAPE]), len(said[Fact.SHAPE]), dtype=torch.bool)
-    for fact, mask in stated.items():
-        same = (said[fact][:, None] == shown[fact][None, :]) & (said[fact][:, None] != NONE)
-        fits &= same | ~mask[:, None]
-    return fits
 
 
 def contrastive_loss(
@@ -79,83 +64,121 @@ def without_filling(token_ids: Int[Tensor, "batch tokens"]) -> Int[Tensor, "batc
     return token_ids[:, :longest]
 
 
+def _unchanged(features: Tensor) -> Tensor:
+    return features
+
+
 @dataclass(frozen=True)
 class Pairing:
-    """What captions are held against. prepare: renders what the encoder wants. share: of samples, against the batch."""
+    """What captions are held against.
 
-    prepare: Callable[[Facts, torch.Generator], Tensor]
-    embed: Callable[[Tensor], Float[Tensor, "batch 1 width"]]
+    prepare: from media to what the network takes. features, embed: from there to features, and from these to
+    embeddings. share: of samples, against the batch.
+    """
+
+    prepare: Callable[[Any, torch.Generator], Tensor]
+    features: Callable[[Tensor], Tensor]
+    embed: Callable[[Tensor], Float[Tensor, "batch 1 width"]] = _unchanged
     share: int = 1
 
 
 class BridgeObjective(nn.Module):
-    """Contrast between captions and one or more other modalities; only the modules of `trained` learn."""
+    """Contrast between captions and one or more other modalities; only the modules of `trained` learn.
 
-    def __init__(self, clip: CLIPEncoder, pairings: Mapping[Modality, Pairing], trained: Sequence[nn.Module]):
+    Where the source knows where the figures of pictures are, the features that embeddings are made of shall tell it too
+    (locator). No caption says it, but who doesn't see places doesn't see motion either.
+    """
+
+    def __init__(
+        self,
+        clip: CLIPEncoder,
+        source: Source,
+        pairings: Mapping[Modality, Pairing],
+        trained: Sequence[nn.Module],
+    ):
         super().__init__()
         self.clip = clip.requires_grad_(False)
+        self.source = source
         self.trained = nn.ModuleList(trained).requires_grad_(True)
         self.pairings = pairings
         self.logit_scale = nn.Parameter(torch.tensor(FIRST_LOGIT_SCALE))
+        self.locator = nn.Linear(clip.clip.vision_embed_dim, 2) if Modality.IMAGE in pairings else None
 
     def draw(self, count: int, generator: torch.Generator) -> dict[str, Any]:
         return {str(modality): self._draw(modality, count, generator) for modality in self.pairings}
 
     def _draw(self, modality: Modality, count: int, generator: torch.Generator) -> dict[str, Tensor]:
         pairing = self.pairings[modality]
-        facts = World().draw(count * pairing.share, generator)
-        stated = draw_stated(facts, generator, CARRIED[modality])
-        if Fact.MOTION in CARRIED[modality]:
-            alone = torch.rand(len(facts), generator=generator) < MOTION_ALONE
-            stated = {fact: rows | alone if fact is Fact.MOTION else rows & ~alone for fact, rows in stated.items()}
-        texts = phrase(facts, stated, generator)
-        fits = agreeing(facts.categories, stated, facts.categories)
-        tokens = without_filling(self.clip.tokenize(texts))
-        return {"tokens": tokens, "media": pairing.prepare(facts, generator), "fits": fits, "fitted": fits.T}
+        pairs = self.source.pairs(modality, count * pairing.share, generator)
+        tokens = without_filling(self.clip.tokenize(pairs.texts))
+        media = pairing.prepare(pairs.media, generator)
+        drawn = {"tokens": tokens, "media": media, "fits": pairs.fits, "fitted": pairs.fits.T}
+        return drawn if pairs.places is None else {**drawn, "places": pairs.places}
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = {}
+        misplaced = torch.zeros(())
         for modality, pairing in self.pairings.items():
             part = batch[str(modality)]
             texts = self.clip.embed_tokens(part["tokens"])[:, 0]
-            others = pairing.embed(part["media"])[:, 0]
+            features = pairing.features(part["media"])
+            others = pairing.embed(features)[:, 0]
             scale = self.logit_scale.clamp(max=LARGEST_LOGIT_SCALE)
             losses[str(modality)] = contrastive_loss(texts, others, part["fits"], part["fitted"], scale)
             found = (texts @ gathered(others).T).argmax(dim=1)
             losses[f"right_{modality}"] = part["fits"].gather(1, found[:, None]).float().mean()
-        return {"loss": torch.stack([losses[str(modality)] for modality in self.pairings]).mean(), **losses}
+            if self.locator is not None and "places" in part:
+                misplaced = functional.mse_loss(self.locator(features).float(), part["places"])
+        contrast = torch.stack([losses[str(modality)] for modality in self.pairings]).mean()
+        return {"loss": contrast + PLACE_WEIGHT * misplaced, "misplaced": misplaced, **losses}
 
 
 def _pictures(clip: CLIPEncoder, share: int = 1) -> Pairing:
-    def prepare(facts: Facts, generator: torch.Generator) -> Tensor:
-        return clip_pixels(render_images(facts, generator).pixels, clip.image_size)
+    def prepare(picture: Picture, generator: torch.Generator) -> Tensor:
+        return clip_pixels(picture.pixels, clip.image_size)
 
-    return Pairing(prepare, clip.embed_pixels, share)
+    return Pairing(prepare, clip.picture_features, clip.embed_picture_features, share)
 
 
-def image_objective(clip: CLIPEncoder) -> BridgeObjective:
+def _texts(clip: CLIPEncoder, share: int = 1) -> Pairing:
+    """Captions that say little against such as say all: so words are told apart before anything is seen of what they
+    mean. Left and right look alike to a network that knows no motion, and where they do, their words grow alike too."""
+
+    def prepare(texts: list[str], generator: torch.Generator) -> Tensor:
+        return without_filling(clip.tokenize(texts))
+
+    return Pairing(prepare, clip.embed_tokens, share=share)
+
+
+def _held(source: Source, pairings: Mapping[Modality, Pairing]) -> dict[Modality, Pairing]:
+    """Those that there are samples for."""
+    return {modality: pairing for modality, pairing in pairings.items() if source.holds({Modality.TEXT, modality})}
+
+
+def image_objective(clip: CLIPEncoder, source: Source) -> BridgeObjective:
     """All of CLIP but the temporal blocks."""
-    return BridgeObjective(clip, {Modality.IMAGE: _pictures(clip)}, [clip.clip])
+    pairings = {Modality.IMAGE: _pictures(clip), Modality.TEXT: _texts(clip)}
+    return BridgeObjective(clip, source, pairings, [clip.clip])
 
 
-def video_objective(clip: CLIPEncoder) -> BridgeObjective:
-    """All of CLIP, on videos, with pictures beside them so that these are not forgotten."""
+def video_objective(clip: CLIPEncoder, source: Source) -> BridgeObjective:
+    """All of CLIP, on videos, with pictures and texts beside them so that these are not forgotten."""
 
-    def prepare(facts: Facts, generator: torch.Generator) -> Tensor:
-        pixels = render_videos(facts, generator).pixels
+    def prepare(frames: Frames, generator: torch.Generator) -> Tensor:
         # Fewer frames tell the same for half the work, and a video given as prompt may be slower or faster.
         step = 2 if torch.rand((), generator=generator) < THINNED else 1
-        pixels = pixels[:, ::step]
+        pixels = frames.pixels[:, ::step]
         return clip_pixels(pixels.flatten(0, 1), clip.image_size).unflatten(0, pixels.shape[:2])
 
-    videos, pictures = Pairing(prepare, clip.embed_frames), _pictures(clip, PICTURES_PER_VIDEO)
-    return BridgeObjective(clip, {Modality.VIDEO: videos, Modality.IMAGE: pictures}, [clip])
+    beside = {Modality.IMAGE: _pictures(clip, PICTURES_PER_VIDEO), Modality.TEXT: _texts(clip, TEXTS_PER_VIDEO)}
+    pairings = {Modality.VIDEO: Pairing(prepare, clip.embed_frames), **_held(source, beside)}
+    return BridgeObjective(clip, source, pairings, [clip])
 
 
-def audio_objective(clip: CLIPEncoder, clap: CLAPEncoder) -> BridgeObjective:
+def audio_objective(clip: CLIPEncoder, clap: CLAPEncoder, source: Source) -> BridgeObjective:
     """All of CLAP."""
 
-    def prepare(facts: Facts, generator: torch.Generator) -> Tensor:
-        return clap.log_mel(clap.fit(render_sounds(facts, generator).samples[:, 0]))
+    def prepare(sound: Waveform, generator: torch.Generator) -> Tensor:
+        return clap.log_mel(clap.hear(sound))
 
-    return BridgeObjective(clip, {Modality.AUDIO: Pairing(prepare, clap.embed_mel)}, [clap])
+    return BridgeObjective(clip, source, {Modality.AUDIO: Pairing(prepare, clap.embed_mel)}, [clap])

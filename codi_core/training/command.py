@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..config import preset, read_json
 from ..terminal import progress_bars
+from .file_source import FileSource
 from .loop import Progress
 from .stages import run_stage
+from .world_source import WorldSource
 
 
-def train_command(stage: str, folder: Path, preset_name: str, only: str | None, config: Path | None) -> None:
+def train_command(
+    stage: str, folder: Path, preset_name: str, only: str | None, config: Path | None, data: Sequence[Path] = ()
+) -> None:
     """Train a stage's tasks into a model folder. config: a JSON file of settings per task, such as
-    {"diffuser_image": {"steps": 20000}}; what it leaves out is as the preset has it.
+    {"diffuser_image": {"steps": 20000}}; what it leaves out is as the preset has it. data: folders and shards of
+    samples; without any, the procedural world.
 
-    Raises ConfigError for unknown stages, tasks and settings, TrainingError where training cannot go on. A run that
-    was stopped goes on where it was.
+    Raises ConfigError for unknown stages, tasks and settings, MediaError for data that cannot be read, TrainingError
+    where training cannot go on. A run that was stopped goes on where it was.
     """
     settings: dict[str, Any] = {} if config is None else read_json(config)
+    chosen = preset(preset_name)
+    source = FileSource(data, chosen) if data else WorldSource()
     with progress_bars() as bars:
         tasks: dict[str, Any] = {}
 
@@ -29,5 +37,5 @@ def train_command(stage: str, folder: Path, preset_name: str, only: str | None, 
             described = f"{progress.task}  {losses}  {progress.seconds_left / 60:.0f} min left"
             bars.update(tasks[progress.task], completed=progress.step, description=described)
 
-        run_stage(folder, stage, preset(preset_name), settings, only, show)
+        run_stage(folder, stage, chosen, settings, only, show, source)
     print(folder)

@@ -1,4 +1,4 @@
-"""Matched samples of the procedural world, and what frozen networks make of them, computed once and kept on disk."""
+"""Matched samples, and what frozen networks make of them, computed once and kept on disk."""
 
 from __future__ import annotations
 
@@ -17,26 +17,9 @@ from ..decoders import build_codec
 from ..modality import Modality
 from ..pipeline import CoDiPipeline
 from ..values import Media
-from .captions import captions
-from .pictures import render_images, render_videos
-from .sounds import render_sounds
-from .world import CARRIED, Facts, World
+from .source import Source
 
-CAPTIONS_PER_SAMPLE = 3
 CHUNK = 64
-
-
-def render_captions(modality: Modality) -> Callable[[Facts, torch.Generator], list[str]]:
-    """A renderer of captions that speak only of what this modality carries."""
-    return lambda facts, generator: captions(facts, generator, CARRIED[modality])[0]
-
-
-RENDERERS: dict[Modality, Callable[[Facts, torch.Generator], Any]] = {
-    Modality.TEXT: render_captions(Modality.TEXT),
-    Modality.IMAGE: render_images,
-    Modality.VIDEO: render_videos,
-    Modality.AUDIO: render_sounds,
-}
 
 
 def embed(pipeline: CoDiPipeline, media: Media) -> Float[Tensor, "batch width"]:
@@ -56,6 +39,7 @@ Columns = dict[str, Tensor]
 @torch.no_grad()
 def make_table(
     pipeline: CoDiPipeline,
+    source: Source,
     latents_of: Iterable[Modality],
     prompts_of: Iterable[Modality],
     sayable: Modality,
@@ -72,18 +56,15 @@ def make_table(
     rows: dict[str, list[Tensor]] = {}
     wanted = set(latents_of) | set(prompts_of)
     for start in range(0, count, CHUNK):
-        facts = World().draw(min(CHUNK, count - start), generator)
-        texts = [render_captions(sayable)(facts, generator) for _ in range(CAPTIONS_PER_SAMPLE)]
-        media = {m: RENDERERS[m](facts, generator) for m in Modality if m in wanted and m is not Modality.TEXT}
-        media[Modality.TEXT] = texts[0]
+        samples = source.samples(wanted, sayable, range(start, min(start + CHUNK, count)), generator)
         for modality in latents_of:
-            latent = build_codec(modality, pipeline.parts, pipeline.config).encode(media[modality])
+            latent = build_codec(modality, pipeline.parts, pipeline.config).encode(samples.media[modality])
             rows.setdefault(f"latent_{modality}", []).append(latent.half())
         for modality in prompts_of:
             embedding = (
-                torch.stack([embed(pipeline, each) for each in texts], dim=1)
+                torch.stack([embed(pipeline, each) for each in samples.captions], dim=1)
                 if modality is Modality.TEXT
-                else embed(pipeline, media[modality])[:, None]
+                else embed(pipeline, samples.media[modality])[:, None]
             )
             rows.setdefault(f"prompt_{modality}", []).append(embedding.half())
         if on_rows is not None:

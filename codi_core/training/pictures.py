@@ -122,6 +122,12 @@ def _room(facts: Facts, height: int, width: int) -> tuple[Float[Tensor, "batch 2
     return least, greatest
 
 
+def figure_places(facts: Facts, height: int = 64, width: int = 64) -> Float[Tensor, "batch 2"]:
+    """x and y of the figures' centres in `render_images`, in units of the picture's shorter side."""
+    least, greatest = _room(facts, height, width)
+    return torch.lerp(least, greatest, facts.position)
+
+
 def _resting(facts: Facts, progress: Tensor, time_s: Tensor) -> Tensor:
     return facts.position[:, None].expand(-1, len(time_s), 2)
 
@@ -213,8 +219,7 @@ def _paint(
 
 def render_images(facts: Facts, generator: torch.Generator, height: int = 64, width: int = 64) -> Picture:
     """One picture per row, the figure at its position; hue, light and noise vary with the generator."""
-    least, greatest = _room(facts, height, width)
-    centres = torch.lerp(least, greatest, facts.position)
+    centres = figure_places(facts, height, width)
     return Picture(_paint(facts, centres[:, None], height, width, generator)[:, 0])
 
 

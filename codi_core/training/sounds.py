@@ -43,6 +43,10 @@ RMS_RANGE = (0.11, 0.22)
 GAIN_JITTER_DB = 1.5
 NOISE = 0.001
 TABLE_SIZE = 4096
+HIGHEST_PARTIAL = 8
+SOUNDING = 0.6
+LEAST_FUNDAMENTAL = 0.3
+"""Of timbres drawn at random: the share of partials that sound, and what the first one has at least."""
 
 
 @lru_cache(maxsize=1)
@@ -68,6 +72,27 @@ def _tones(facts: Facts, time_s: Float[Tensor, "samples"]) -> Float[Tensor, "bat
     return torch.lerp(tables.view(-1)[entry], tables.view(-1)[entry.add_(1)], between)
 
 
+def draw_timbres(count: int, generator: torch.Generator) -> Float[Tensor, "batch partials"]:
+    """Amplitudes of the first multiples of the pitch: timbres that the world does not have."""
+    shape, device = (count, HIGHEST_PARTIAL), generator.device
+    amplitudes = torch.rand(shape, generator=generator, device=device)
+    amplitudes *= torch.rand(shape, generator=generator, device=device) < SOUNDING
+    amplitudes[:, 0] += LEAST_FUNDAMENTAL
+    return amplitudes
+
+
+def _tones_of(
+    partials: Float[Tensor, "batch partials"], facts: Facts, time_s: Float[Tensor, "samples"]
+) -> Float[Tensor, "batch samples"]:
+    """At unit RMS and at the pitches of the facts."""
+    pitches = torch.tensor([PITCHES_HZ[colour] for colour in Colour], device=time_s.device, dtype=torch.float64)
+    phase = (pitches[facts.colour, None] * time_s).frac_().float() * 2 * math.pi
+    waves = torch.zeros_like(phase)
+    for number, amplitude in enumerate(partials.unbind(dim=1), start=1):
+        waves += amplitude[:, None] * (number * phase + math.pi * number * number / HIGHEST_PARTIAL).sin()
+    return waves / (partials.square().sum(dim=1, keepdim=True) / 2).sqrt()
+
+
 def _swell(facts: Facts, time_s: Float[Tensor, "samples"]) -> Float[Tensor, "batch samples"]:
     """Envelope that falls or rises, with its loudest moment at 1."""
     fade_db = torch.tensor([FADES_DB[motion] for motion in Motion], device=time_s.device)[facts.motion, None]
@@ -85,10 +110,13 @@ def _hits(facts: Facts, time_s: Float[Tensor, "samples"]) -> Float[Tensor, "batc
     return HIT_BOOST * (-since_hit_s / HIT_DECAY_S).exp_() * (since_hit_s / HIT_ATTACK_S).clamp_(max=1)
 
 
-def render_sounds(facts: Facts, generator: torch.Generator) -> Waveform:
+def render_sounds(
+    facts: Facts, generator: torch.Generator, timbres: Float[Tensor, "batch partials"] | None = None
+) -> Waveform:
     """One clip per row, mono, as long as the videos; gain and noise vary with the generator.
 
-    Larger figures are louder. Bounces sound at the same moments as they are seen.
+    Larger figures are louder. Bounces sound at the same moments as they are seen. timbres: other ones than those of
+    the shapes.
     """
     device = facts.size.device
 
@@ -96,7 +124,8 @@ def render_sounds(facts: Facts, generator: torch.Generator) -> Waveform:
         return low + (high - low) * torch.rand(len(facts), generator=generator, device=device)
 
     time_s = torch.arange(CLIP_SAMPLES, device=device) / SAMPLE_RATE_HZ
-    samples = _tones(facts, time_s).mul_(_swell(facts, time_s))
+    tones = _tones(facts, time_s) if timbres is None else _tones_of(timbres, facts, time_s)
+    samples = tones.mul_(_swell(facts, time_s))
     bouncing = facts.bounces.nonzero().squeeze(1)
     samples[bouncing] *= _hits(facts[bouncing], time_s)
     largeness = (facts.size - SIZE_RANGE[0]) / (SIZE_RANGE[1] - SIZE_RANGE[0])

@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..config import INDEX_NAME, CoDiConfig
+from ..config import INDEX_NAME, CoDiConfig, mini
 from ..decoders import build_codec
 from ..decoders.mel import MelFrontend
-from ..errors import choose
+from ..errors import ConfigError, choose
 from ..modality import Modality
 from ..parts import DIFFUSER, WEIGHTS_NAME, Parts, attach_tokenizers, build_part, load_part, save_part, write_index
 from ..pipeline import CoDiPipeline
@@ -38,9 +38,10 @@ from .bridge import audio_objective, image_objective, video_objective
 from .captions import corpus
 from .diffuse import PROMPTED_BY, DiffusionObjective
 from .loop import Objective, Progress, Settings, train
-from .pairs import RENDERERS, Columns, fingerprint, kept, make_table, null_embeddings
+from .pairs import Columns, fingerprint, kept, make_table, null_embeddings
+from .source import Source
 from .tokenizers import train_tokenizers
-from .world import World
+from .world_source import WorldSource
 
 CORPUS = 100_000
 SCALE_SAMPLES = 256
@@ -54,7 +55,14 @@ class Stage(StrEnum):
 
 
 class Workshop(Parts):
-    """A model in the making: parts are read from the folder where they exist, and begin with fresh weights else."""
+    """A model in the making: parts are read from the folder where they exist, and begin with fresh weights else.
+
+    source: what it learns from.
+    """
+
+    def __init__(self, config: CoDiConfig, folder: Path, source: Source) -> None:
+        super().__init__(config, folder)
+        self.source = source
 
     def _make(self, name: str) -> nn.Module:
         assert self.folder is not None
@@ -90,15 +98,23 @@ class TaskSettings(Settings):
     rows: int = 0
 
 
-def prepare(folder: Path, config: CoDiConfig) -> Workshop:
-    """The workshop in this folder; a new one gets the tokenizers of the procedural world's captions."""
+def prepare(folder: Path, config: CoDiConfig, source: Source | None = None) -> Workshop:
+    """The workshop in this folder; a new one gets the tokenizers of the procedural world's captions.
+
+    source: by default the procedural world.
+    """
     with processes().main_process_first():
         if not (folder / INDEX_NAME).exists():
             _begin(folder, config)
-    return Workshop(config.with_modalities(folder), folder)
+    return Workshop(config.with_modalities(folder), folder, WorldSource() if source is None else source)
 
 
 def _begin(folder: Path, config: CoDiConfig) -> None:
+    if config.parts["clip"]["text"].get("vocab_size") != mini().parts["clip"]["text"]["vocab_size"]:
+        raise ConfigError(
+            f"wanted a model folder to go on from, since {config.name} reads public vocabularies, got {folder} "
+            f"without {INDEX_NAME}; make one by `codi convert`"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         train_tokenizers(corpus(CORPUS, torch.Generator().manual_seed(0)), Path(scratch))
@@ -120,14 +136,14 @@ def measure_scale(*modalities: Modality) -> Callable[[Workshop], None]:
         workshop.config = workshop.config.with_modalities(workshop.folder)
         entries = dict(workshop.config.modalities)
         generator = torch.Generator().manual_seed(0)
-        facts = World().draw(SCALE_SAMPLES, generator)
         for modality in modalities:
             entries[modality] = replace(entries[modality], latent_scale=1.0)
         workshop.config = replace(workshop.config, modalities=entries)
         with torch.no_grad():
             for modality in modalities:
                 codec = build_codec(modality, workshop, workshop.config)
-                latent = codec.encode(RENDERERS[modality](facts, generator))
+                samples = workshop.source.samples({modality}, modality, range(SCALE_SAMPLES), generator)
+                latent = codec.encode(samples.media[modality])
                 entries[modality] = replace(entries[modality], latent_scale=1 / float(latent.std()))
         workshop.config = replace(workshop.config, modalities=entries)
         write_index(workshop.config, workshop.folder)
@@ -140,7 +156,7 @@ def _vocoding(workshop: Workshop, settings: TaskSettings) -> Objective:
     vocoder = _part(workshop, "vocoder")
     if not (workshop.folder / "vocoder" / WEIGHTS_NAME).exists():
         start_vocoder(vocoder)
-    return VocoderObjective(vocoder, _mel(workshop))
+    return VocoderObjective(vocoder, workshop.source, _mel(workshop))
 
 
 def _mel(workshop: Workshop) -> MelFrontend:
@@ -159,18 +175,24 @@ def _table(
     used = [name for name in workshop if name.startswith(("clip", "clap")) or "autoencoder" in name]
     named = "-".join([*latents_of, "by", *prompts_of, "saying", sayable, str(settings.rows)])
     assert workshop.folder is not None
-    path = workshop.folder / "tables" / f"{named}-{fingerprint(workshop, used)}.safetensors"
+    made_of = f"{workshop.source.digest}-{fingerprint(workshop, used)}"
+    path = workshop.folder / "tables" / f"{named}-{made_of}.safetensors"
     with processes().main_process_first():
-        return kept(path, lambda: make_table(pipeline, latents_of, prompts_of, sayable, settings.rows, seed))
+        return kept(
+            path,
+            lambda: make_table(pipeline, workshop.source, latents_of, prompts_of, sayable, settings.rows, seed),
+        )
 
 
 def _diffusion(modality: Modality) -> Callable[[Workshop, TaskSettings], Objective]:
     def build(workshop: Workshop, settings: TaskSettings) -> Objective:
-        text = Modality.TEXT
+        text, holds = Modality.TEXT, workshop.source.holds
         if modality is text:
-            combinations = [((text,), text), *(((text, other), other) for other in PROMPTED_BY[text] if other != text)]
+            others = [other for other in PROMPTED_BY[text] if other != text and holds({text, other})]
+            combinations = [((text,), text), *(((text, other), other) for other in others)]
         else:
-            combinations = [(PROMPTED_BY[modality], modality)]
+            prompts = tuple(prompt for prompt in PROMPTED_BY[modality] if holds({modality, prompt}))
+            combinations = [(prompts, modality)]
         tables = [
             (prompts, _table(workshop, (modality,), prompts, sayable, settings, seed))
             for seed, (prompts, sayable) in enumerate(combinations, start=1)
@@ -195,7 +217,9 @@ def _video_diffusion(workshop: Workshop, settings: TaskSettings) -> Objective:
 
 def _alignment(step: AlignStep) -> Callable[[Workshop, TaskSettings], Objective]:
     def build(workshop: Workshop, settings: TaskSettings) -> Objective:
-        table = _table(workshop, step.pair, (Modality.TEXT,), step.pair[0], settings, seed=10)
+        # Pairs without a text prompt themselves.
+        prompts = (Modality.TEXT,) if workshop.source.holds({*step.pair, Modality.TEXT}) else step.pair
+        table = _table(workshop, step.pair, prompts, step.pair[0], settings, seed=10)
         nulls = null_embeddings(CoDiPipeline(workshop.config, workshop))
         diffusers: Mapping[Modality, Any] = {m: workshop[workshop.config.modalities[m].diffuser] for m in step.pair}
         scheduler = make_scheduler("ddim", workshop.config.noise_schedule)
@@ -217,13 +241,15 @@ def tasks(config: CoDiConfig) -> dict[Stage, dict[str, Task]]:
         Stage.AUTOENCODE: {
             "image_autoencoder": Task(
                 ("image_autoencoder",),
-                lambda workshop, _: AutoencoderObjective(_part(workshop, "image_autoencoder")),
+                lambda workshop, _: AutoencoderObjective(_part(workshop, "image_autoencoder"), workshop.source),
                 TaskSettings(steps=7000, batch=64, learning_rate=1.5e-3),
                 measure_scale(Modality.IMAGE, Modality.VIDEO),
             ),
             "audio_autoencoder": Task(
                 ("audio_autoencoder",),
-                lambda workshop, _: AudioAutoencoderObjective(_part(workshop, "audio_autoencoder"), _mel(workshop)),
+                lambda workshop, _: AudioAutoencoderObjective(
+                    _part(workshop, "audio_autoencoder"), workshop.source, _mel(workshop)
+                ),
                 TaskSettings(steps=1500, batch=8, learning_rate=1e-3),
                 measure_scale(Modality.AUDIO),
             ),
@@ -234,7 +260,7 @@ def tasks(config: CoDiConfig) -> dict[Stage, dict[str, Task]]:
             ),
             "text_autoencoder": Task(
                 ("text_autoencoder",),
-                lambda workshop, _: TextAutoencoderObjective(_part(workshop, "text_autoencoder")),
+                lambda workshop, _: TextAutoencoderObjective(_part(workshop, "text_autoencoder"), workshop.source),
                 TaskSettings(steps=9000, batch=64, learning_rate=1e-3),
                 measure_scale(Modality.TEXT),
             ),
@@ -242,17 +268,17 @@ def tasks(config: CoDiConfig) -> dict[Stage, dict[str, Task]]:
         Stage.BRIDGE: {
             "clip": Task(
                 ("clip",),
-                lambda workshop, _: image_objective(_part(workshop, "clip")),
+                lambda workshop, _: image_objective(_part(workshop, "clip"), workshop.source),
                 TaskSettings(steps=5000, batch=64, learning_rate=1e-3, precision="fp32"),
             ),
             "clip_video": Task(
                 ("clip",),
-                lambda workshop, _: video_objective(_part(workshop, "clip")),
+                lambda workshop, _: video_objective(_part(workshop, "clip"), workshop.source),
                 TaskSettings(steps=400, batch=12, learning_rate=1e-3),
             ),
             "clap": Task(
                 ("clap",),
-                lambda workshop, _: audio_objective(_part(workshop, "clip"), _part(workshop, "clap")),
+                lambda workshop, _: audio_objective(_part(workshop, "clip"), _part(workshop, "clap"), workshop.source),
                 TaskSettings(steps=1500, batch=48, learning_rate=1e-3),
             ),
         },
@@ -316,12 +342,14 @@ def run_stage(
     settings: Mapping[str, Mapping[str, Any]],
     only: str | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    source: Source | None = None,
 ) -> None:
-    """Train a stage's tasks in order. settings: per task what differs from its own; only: one task's name.
+    """Train a stage's tasks in order. settings: per task what differs from its own; only: one task's name. source:
+    what it learns from, by default the procedural world.
 
     Raises ConfigError for unknown stages, tasks and settings.
     """
-    workshop = prepare(folder, config)
+    workshop = prepare(folder, config, source)
     planned = tasks(workshop.config)[choose("stage", stage, Stage)]
     for name, changed in settings.items():
         choose("task", name, planned)

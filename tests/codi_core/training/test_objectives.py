@@ -15,10 +15,11 @@ from comfyui_codi.codi_core.models.unet import UNet
 from comfyui_codi.codi_core.sampling import NOISE_SCHEDULE, make_scheduler
 from comfyui_codi.codi_core.training.align import ALIGN_STEPS, AlignObjective, AlignStep, weighted_contrast
 from comfyui_codi.codi_core.training.autoencode import spectral_distance
-from comfyui_codi.codi_core.training.bridge import agreeing, contrastive_loss, video_objective
+from comfyui_codi.codi_core.training.bridge import contrastive_loss, video_objective
 from comfyui_codi.codi_core.training.diffuse import DROPPED, DiffusionObjective, mixed_prompts
 from comfyui_codi.codi_core.training.losses import diffusion_target
 from comfyui_codi.codi_core.training.world import NONE, Fact
+from comfyui_codi.codi_core.training.world_source import WorldSource, agreeing
 
 WIDTH = 16
 SHAPES = {Modality.IMAGE: (4, 8, 8), Modality.VIDEO: (4, 2, 8, 8), Modality.AUDIO: (4, 8, 4), Modality.TEXT: (6,)}
@@ -110,7 +111,7 @@ def test_some_prompts_are_dropped_for_guidance() -> None:
 
 def test_videos_and_pictures_teach_all_of_clip_together(tiny_pipeline) -> None:
     clip = copy.deepcopy(tiny_pipeline.parts["clip"])
-    moved = moved_by(video_objective(clip))
+    moved = moved_by(video_objective(clip, WorldSource()))
     for part in ("clip.text_model.", "clip.vision_model.", "clip.text_projection.", "clip.visual_projection."):
         assert any(name.startswith(f"clip.{part}") for name in moved)
     assert any(name.startswith("clip.temporal_blocks.") for name in moved)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -73,6 +77,37 @@ def test_the_command_names_unknown_stages_tasks_and_settings(folder: Path, tmp_p
     config.write_text(json.dumps({"clip": {"stepz": 1}}))
     with pytest.raises(ConfigError, match=r"unknown setting of clip 'stepz'.*steps, batch"):
         train_command("bridge", folder, "mini", None, config)
+
+
+def test_the_official_size_goes_on_from_a_converted_model(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"wanted a model folder to go on from.*make one by `codi convert`"):
+        train_command("align", tmp_path / "official", "official", None, None)
+    assert not (tmp_path / "official").exists()
+
+
+def test_a_run_that_was_killed_at_any_moment_ends_with_the_same_weights(folder: Path, tmp_path: Path) -> None:
+    """Killed as the system does it, without a chance to tidy up."""
+    config = tmp_path / "config.json"
+    settings = {"steps": 14, "batch": 2, "save_every": 3, "precision": "fp32"}
+    config.write_text(json.dumps({"text_autoencoder": settings}))
+    made = []
+    for name, moments in {"whole": [], "parted": random.Random(0).sample(range(1, 14), 2)}.items():
+        model = tmp_path / name
+        shutil.copytree(folder, model, ignore=shutil.ignore_patterns("runs", "tables"))
+        log = model / "runs" / "text_autoencoder" / "losses.csv"
+        command = [sys.executable, "-m", "comfyui_codi.codi_core", "train", "autoencode", "--only", "text_autoencoder"]
+        command += ["--folder", str(model), "--config", str(config)]
+        for moment in sorted(moments):
+            with subprocess.Popen(command, stderr=subprocess.DEVNULL) as running:
+                while running.poll() is None and (not log.exists() or len(log.read_text().splitlines()) <= moment):
+                    time.sleep(0.005)
+                running.kill()
+        subprocess.run(command, check=True, capture_output=True)
+        made.append(load_file(model / "text_autoencoder" / "model.safetensors"))
+        steps = [line.split(",")[0] for line in log.read_text().splitlines()]
+        assert steps == ["step", *map(str, range(1, 15))]
+    assert made[0].keys() == made[1].keys()
+    assert all(torch.equal(made[0][key], made[1][key]) for key in made[0])
 
 
 def test_the_command_trains_and_prints_the_folder(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -17,6 +17,7 @@ from comfyui_codi.codi_core.sampling import make_scheduler
 from comfyui_codi.codi_core.training.align import ALIGN_STEPS, AlignObjective
 from comfyui_codi.codi_core.training.bridge import image_objective
 from comfyui_codi.codi_core.training.loop import Settings, train
+from comfyui_codi.codi_core.training.world_source import WorldSource
 
 model, folder, batch = sys.argv[1:]
 settings = Settings(steps=20, batch=int(batch), learning_rate=1e-3, precision="fp32")
@@ -24,7 +25,7 @@ clip = copy.deepcopy(CoDiPipeline.from_pretrained(model).parts["clip"]).train()
 step = ALIGN_STEPS[0]
 diffusers = {modality: diffuser(modality) for modality in step.pair}
 objectives = {
-    "bridge": image_objective(clip),
+    "bridge": image_objective(clip, WorldSource()),
     "align": AlignObjective(step, diffusers, make_scheduler("ddim"), table(*step.pair, rows=32), NULLS),
 }
 for name, objective in objectives.items():

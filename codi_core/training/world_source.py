@@ -1,0 +1,132 @@
+"""The procedural world as a source of training samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ..modality import Modality
+from ..values import Picture, Waveform
+from .captions import captions, draw_stated, phrase
+from .pictures import figure_places, render_images, render_videos
+from .sounds import draw_timbres, render_sounds
+from .source import CAPTIONS_PER_SAMPLE, Pairs, Samples
+from .world import CARRIED, MAIN_FACTS, NONE, Fact, Facts, World
+
+MOTION_ALONE = 0.5
+"""Share of the captions in pairs that say a motion and nothing else. Where shape and colour are said too, they alone
+tell nearly all samples of a batch apart, and motions are not learned in thousands of steps."""
+CROP_SIDE = 32
+CROP_JITTER = 8
+"""Both in pixels."""
+WHOLE = 0.25
+"""Share of the batches of whole pictures; they hold fewer, so that every step costs the same."""
+
+
+def render_captions(modality: Modality) -> Callable[[Facts, torch.Generator], list[str]]:
+    """A renderer of captions that speak only of what this modality carries."""
+    return lambda facts, generator: captions(facts, generator, CARRIED[modality])[0]
+
+
+RENDERERS: dict[Modality, Callable[[Facts, torch.Generator], Any]] = {
+    Modality.TEXT: render_captions(Modality.TEXT),
+    Modality.IMAGE: render_images,
+    Modality.VIDEO: render_videos,
+    Modality.AUDIO: render_sounds,
+}
+
+
+def full_captions(facts: Facts, generator: torch.Generator) -> list[str]:
+    """One caption per row that says all main facts."""
+    return phrase(facts, {fact: torch.full_like(facts.bounces, fact in MAIN_FACTS) for fact in Fact}, generator)
+
+
+def agreeing(
+    said: Mapping[Fact, Int[Tensor, "batch"]],
+    stated: Mapping[Fact, Bool[Tensor, "batch"]],
+    shown: Mapping[Fact, Int[Tensor, "batch"]],
+) -> Bool[Tensor, "batch batch"]:
+    """[i, j]: everything that caption i states is so in sample j. Captions that omit facts fit several samples."""
+    fits = torch.ones(len(said[Fact.SHAPE]), len(said[Fact.SHAPE]), dtype=torch.bool)
+    for fact, mask in stated.items():
+        same = (said[fact][:, None] == shown[fact][None, :]) & (said[fact][:, None] != NONE)
+        fits &= same | ~mask[:, None]
+    return fits
+
+
+class WorldSource:
+    """Endless samples, never one twice; what is held out of the world's training split is in none."""
+
+    digest = "world"
+
+    def holds(self, modalities: Collection[Modality]) -> bool:
+        return True
+
+    def pictures(self, count: int, generator: torch.Generator) -> Picture:
+        """Half pictures, half frames of videos, whose figures stand in other places; mostly crops around the figure,
+        whose outline is what is hard to keep."""
+        world = World()
+        whole = torch.rand((), generator=generator) < WHOLE
+        if whole:
+            count = -(-count // 4)
+        still = render_images(world.draw(count // 2, generator), generator).pixels
+        clips = render_videos(world.draw((count + 15) // 16, generator), generator).pixels.flatten(0, 1)
+        frames = clips[torch.randperm(len(clips), generator=generator)[: count - count // 2]]
+        pixels = torch.cat([still, frames])
+        return Picture(pixels if whole else crop_to_figure(pixels, generator))
+
+    def sounds(self, count: int, generator: torch.Generator) -> Waveform:
+        """Every second one of a timbre drawn at random, so that codecs don't take the world's for all there are: they
+        would lose a timbre at the pitches that training holds out."""
+        foreign = count // 2
+        facts = World().draw(count, generator)
+        timbres = draw_timbres(foreign, generator)
+        clips = [render_sounds(facts[:foreign], generator, timbres), render_sounds(facts[foreign:], generator)]
+        return Waveform(torch.cat([clip.samples for clip in clips]), clips[0].sample_rate_hz)
+
+    def texts(self, count: int, generator: torch.Generator) -> list[str]:
+        return captions(World().draw(count, generator), generator)[0]
+
+    def pairs(self, modality: Modality, count: int, generator: torch.Generator) -> Pairs:
+        facts = World().draw(count, generator)
+        # Full captions say nothing of the size.
+        carried = MAIN_FACTS if modality is Modality.TEXT else CARRIED[modality]
+        stated = draw_stated(facts, generator, carried)
+        if Fact.MOTION in carried:
+            alone = torch.rand(count, generator=generator) < MOTION_ALONE
+            stated = {fact: rows | alone if fact is Fact.MOTION else rows & ~alone for fact, rows in stated.items()}
+        texts = phrase(facts, stated, generator)
+        render = full_captions if modality is Modality.TEXT else RENDERERS[modality]
+        places = figure_places(facts) if modality is Modality.IMAGE else None
+        return Pairs(texts, render(facts, generator), agreeing(facts.categories, stated, facts.categories), places)
+
+    def samples(
+        self, modalities: Collection[Modality], sayable: Modality, rows: range, generator: torch.Generator
+    ) -> Samples:
+        facts = World().draw(len(rows), generator)
+        texts = [render_captions(sayable)(facts, generator) for _ in range(CAPTIONS_PER_SAMPLE)]
+        rendered = {
+            modality: texts[0] if modality is Modality.TEXT else RENDERERS[modality](facts, generator)
+            for modality in Modality
+            if modality in modalities
+        }
+        return Samples(rendered, texts)
+
+
+def crop_to_figure(
+    pixels: Float[Tensor, "batch 3 height width"], generator: torch.Generator
+) -> Float[Tensor, "batch 3 side side"]:
+    """CROP_SIDE × CROP_SIDE pixels around where the colour is, not always in the middle."""
+    weight = (pixels.amax(dim=1) - pixels.amin(dim=1)).square()
+    starts = []
+    for axis, length in enumerate(pixels.shape[2:], start=1):
+        along = weight.sum(dim=3 - axis)
+        centre = (along * torch.arange(length)).sum(dim=1) / along.sum(dim=1)
+        jitter = (2 * torch.rand(len(pixels), generator=generator) - 1) * CROP_JITTER
+        starts.append((centre + jitter - CROP_SIDE / 2).round().long().clamp(0, length - CROP_SIDE).tolist())
+    rows = zip(pixels, *starts, strict=True)
+    return torch.stack([each[:, y : y + CROP_SIDE, x : x + CROP_SIDE] for each, y, x in rows])
