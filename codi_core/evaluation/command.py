@@ -17,9 +17,11 @@ from .matrix import Matrix
 from .mixing_course import MixingCourse
 from .retrieval import Retrieval
 from .similarity import Similarity
+from .survival import Survival
 from .synchrony import Synchrony
 
 EXPERIMENTS: dict[str, type[Experiment]] = {
+    "survival": Survival,
     "retrieval": Retrieval,
     "matrix": Matrix,
     "coherence": Coherence,

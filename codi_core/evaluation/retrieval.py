@@ -11,10 +11,9 @@ from matplotlib.figure import Figure
 
 from ..modality import Modality
 from ..pipeline import CoDiPipeline
-from ..training.captions import phrase
 from ..training.pairs import embed
 from ..training.world import CARRIED, MAIN_FACTS, Split, World
-from ..training.world_source import RENDERERS
+from ..training.world_source import RENDERERS, full_captions
 from .estimates import share
 from .experiment import EvaluationSettings, Record, Unit
 from .pictures import figure, heat_map
@@ -44,11 +43,8 @@ class Retrieval:
         facts = World(Split.ALL).draw(CANDIDATES, generator)
         embeddings = {}
         for modality in Modality:
-            if modality is Modality.TEXT:
-                media: Any = phrase(facts, {fact: torch.ones_like(facts.bounces) for fact in MAIN_FACTS}, generator)
-            else:
-                media = RENDERERS[modality](facts, generator)
-            embeddings[modality] = embed(pipeline, media)
+            render = full_captions if modality is Modality.TEXT else RENDERERS[modality]
+            embeddings[modality] = embed(pipeline, render(facts, generator))
         hits = {}
         for query, candidate in permutations(Modality, 2):
             nearest = (embeddings[query] @ embeddings[candidate].T).argmax(dim=1)
