@@ -95,14 +95,16 @@ class WorldSource:
         facts = World().draw(count, generator)
         # Full captions say nothing of the size.
         carried = MAIN_FACTS if modality is Modality.TEXT else CARRIED[modality]
-        stated = draw_stated(facts, generator, carried)
+        # Captions of pictures may speak of motion, so that it is known not to tell them apart.
+        stated = draw_stated(facts, generator, {*carried, *MAIN_FACTS})
         if Fact.MOTION in carried:
             alone = torch.rand(count, generator=generator) < MOTION_ALONE
             stated = {fact: rows | alone if fact is Fact.MOTION else rows & ~alone for fact, rows in stated.items()}
         texts = phrase(facts, stated, generator)
         render = full_captions if modality is Modality.TEXT else RENDERERS[modality]
         places = figure_places(facts) if modality is Modality.IMAGE else None
-        return Pairs(texts, render(facts, generator), agreeing(facts.categories, stated, facts.categories), places)
+        seen = {fact: rows for fact, rows in stated.items() if fact in carried}
+        return Pairs(texts, render(facts, generator), agreeing(facts.categories, seen, facts.categories), places)
 
     def samples(
         self, modalities: Collection[Modality], sayable: Modality, rows: range, generator: torch.Generator

@@ -16,7 +16,7 @@ from comfyui_codi.codi_core.sampling import NOISE_SCHEDULE, make_scheduler
 from comfyui_codi.codi_core.training.align import ALIGN_STEPS, AlignObjective, AlignStep, weighted_contrast
 from comfyui_codi.codi_core.training.autoencode import spectral_distance
 from comfyui_codi.codi_core.training.bridge import contrastive_loss, video_objective
-from comfyui_codi.codi_core.training.diffuse import DROPPED, DiffusionObjective, mixed_prompts
+from comfyui_codi.codi_core.training.diffuse import DROPPED, MODALITY_GAP, DiffusionObjective, displaced, mixed_prompts
 from comfyui_codi.codi_core.training.losses import diffusion_target
 from comfyui_codi.codi_core.training.world import NONE, Fact
 from comfyui_codi.codi_core.training.world_source import WorldSource, agreeing
@@ -101,6 +101,14 @@ def test_mixed_prompts_are_convex_combinations(kinds: int, seed: int) -> None:
     assert mixed.shape == (64, 1, kinds)
     assert torch.allclose(mixed.sum(dim=-1), torch.ones(64, 1), atol=1e-5)
     assert (mixed >= 0).all()
+
+
+@given(st.integers(1, 64), st.integers(0, 2**31))
+def test_prompts_are_displaced_by_no_more_than_the_gap(rows: int, seed: int) -> None:
+    prompts = torch.ones(rows, 1, 12)
+    moved = (displaced(prompts, torch.Generator().manual_seed(seed)) - prompts).norm(dim=-1)
+    assert moved.max() <= MODALITY_GAP + 1e-5
+    assert moved.min() > 0
 
 
 def test_some_prompts_are_dropped_for_guidance() -> None:
