@@ -17,11 +17,10 @@ from ..pipeline import CoDiPipeline
 from ..training.captions import phrase
 from ..training.world import CARRIED, MAIN_FACTS, NONE, VALUES
 from .estimates import share
-from .experiment import EvaluationSettings, Record, Unit, draw_facts, make, make_apart, one_stated
+from .experiment import INDEPENDENT, EvaluationSettings, Record, Unit, draw_facts, make, make_apart, one_stated
 from .facts import READERS
 from .pictures import figure
 
-INDEPENDENT = "independent"
 WAYS = [*map(str, Alignment), INDEPENDENT]
 OUTPUTS = [list(pair) for pair in combinations(Modality, 2)] + [list(Modality)]
 

@@ -182,3 +182,7 @@ def make_apart(
     for modality in outputs:
         made |= make(pipeline, condition, [modality], settings, seed)
     return made
+
+
+JOINT, INDEPENDENT = "joint", "independent"
+WAYS = {JOINT: make, INDEPENDENT: make_apart}

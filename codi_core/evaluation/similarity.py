@@ -15,7 +15,7 @@ from ..pipeline import CoDiPipeline
 from ..training.captions import phrase
 from ..training.pairs import embed
 from .estimates import mean
-from .experiment import EvaluationSettings, Record, Unit, draw_facts, make, make_apart, one_stated
+from .experiment import INDEPENDENT, JOINT, WAYS, EvaluationSettings, Record, Unit, draw_facts, one_stated
 from .pictures import figure
 
 
@@ -35,7 +35,7 @@ class Similarity:
         condition, seed = pipeline.encode(texts), settings.seed_of(unit["chunk"])
         pair = list(map(Modality, unit["outputs"]))
         found = {}
-        for name, way in (("joint", make), ("independent", make_apart)):
+        for name, way in WAYS.items():
             made = way(pipeline, condition, pair, settings, seed)
             with torch.no_grad():
                 first, second = (embed(pipeline, made[modality]) for modality in pair)
@@ -46,12 +46,10 @@ class Similarity:
         pairs = {}
         for pair in combinations(Modality, 2):
             records = [record for unit, record in results if unit["outputs"] == list(map(str, pair))]
-            joint, apart = (
-                torch.tensor([each for record in records for each in record[name]]) for name in ("joint", "independent")
-            )
+            joint, apart = (torch.tensor([each for record in records for each in record[name]]) for name in WAYS)
             pairs[" and ".join(pair)] = {
-                "joint": vars(mean(joint)),
-                "independent": vars(mean(apart)),
+                JOINT: vars(mean(joint)),
+                INDEPENDENT: vars(mean(apart)),
                 # Row by row, since both were made from the same prompt and the same noise.
                 "joint - independent": vars(mean(joint - apart)),
             }

@@ -13,12 +13,11 @@ from ..pipeline import CoDiPipeline
 from ..training.captions import phrase
 from ..training.world import BOUNCE_PERIOD_RANGE_S, FRAMES_PER_SECOND, MAIN_FACTS, Motion, Split, World
 from .estimates import median
-from .experiment import EvaluationSettings, Record, Unit, make, make_apart
+from .experiment import WAYS, EvaluationSettings, Record, Unit
 from .facts import READERS
 from .pictures import figure
 from .readings import moments_apart_s
 
-WAYS = {"joint": make, "independent": make_apart}
 OUTPUTS = [Modality.VIDEO, Modality.AUDIO]
 
 

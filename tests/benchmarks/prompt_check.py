@@ -19,8 +19,8 @@ from comfyui_codi.codi_core import media
 from comfyui_codi.codi_core.evaluation.facts import READERS, matches
 from comfyui_codi.codi_core.modality import Modality
 from comfyui_codi.codi_core.pipeline import CoDiPipeline
-from comfyui_codi.codi_core.training.captions import captions
-from comfyui_codi.codi_core.training.world import CARRIED, VALUES, Fact, Split, World
+from comfyui_codi.codi_core.training.captions import phrase
+from comfyui_codi.codi_core.training.world import VALUES, Fact, Split, World
 from comfyui_codi.codi_core.values import Waveform
 
 mpl.use("agg")
@@ -30,12 +30,11 @@ ASKED = {Modality.IMAGE: (Fact.SHAPE, Fact.COLOUR), Modality.AUDIO: (Fact.COLOUR
 
 
 def held_out_prompts(modality: Modality, count: int, seed: int) -> tuple[list[str], dict[Fact, torch.Tensor]]:
-    """Captions of held-out combinations that state everything asked of this modality, and their facts."""
+    """Captions of held-out combinations that state what is asked of this modality, and their facts."""
     generator = torch.Generator().manual_seed(seed)
-    facts = World(Split.HELD_OUT).draw(20 * count, generator)
-    texts, stated = captions(facts, generator, CARRIED[modality])
-    complete = torch.stack([stated[fact] for fact in ASKED[modality]]).all(dim=0).nonzero()[:count, 0]
-    return [texts[row] for row in complete], {fact: each[complete] for fact, each in facts.categories.items()}
+    facts = World(Split.HELD_OUT).draw(count, generator)
+    stated = {fact: torch.full_like(facts.bounces, fact in ASKED[modality]) for fact in Fact}
+    return phrase(facts, stated, generator), facts.categories
 
 
 def check(pipeline: CoDiPipeline, modality: Modality, count: int, seed: int) -> tuple[list[dict], list]:
