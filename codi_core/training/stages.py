@@ -93,9 +93,17 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSettings(Settings):
-    """rows: samples of the table that the task is trained on, where it uses one."""
+    """rows: samples of the table that the task is trained on, where it uses one.
+
+    data: digest of the samples' source; filled in at the start, so that no run goes on with others than it began with.
+    """
 
     rows: int = 0
+    data: str = ""
+
+
+CHOSEN = [field.name for field in fields(TaskSettings) if field.name != "data"]
+"""Settings that users choose."""
 
 
 def prepare(folder: Path, config: CoDiConfig, source: Source | None = None) -> Workshop:
@@ -234,7 +242,7 @@ def tasks(config: CoDiConfig) -> dict[Stage, dict[str, Task]]:
 
     def aligned(step: AlignStep) -> Task:
         parts = tuple(diffuser[modality] for modality in step.trained)
-        settings = TaskSettings(steps=400, batch=16, learning_rate=5e-4, rows=1500)
+        settings = TaskSettings(steps=1500, batch=16, learning_rate=5e-4, rows=3000)
         return Task(parts, _alignment(step), settings)
 
     return {
@@ -274,12 +282,12 @@ def tasks(config: CoDiConfig) -> dict[Stage, dict[str, Task]]:
             "clip_video": Task(
                 ("clip",),
                 lambda workshop, _: video_objective(_part(workshop, "clip"), workshop.source),
-                TaskSettings(steps=400, batch=12, learning_rate=1e-3),
+                TaskSettings(steps=1200, batch=16, learning_rate=5e-4),
             ),
             "clap": Task(
                 ("clap",),
                 lambda workshop, _: audio_objective(_part(workshop, "clip"), _part(workshop, "clap"), workshop.source),
-                TaskSettings(steps=1500, batch=48, learning_rate=1e-3),
+                TaskSettings(steps=900, batch=48, learning_rate=6e-4),
             ),
         },
         Stage.DIFFUSE: {
@@ -291,17 +299,17 @@ def tasks(config: CoDiConfig) -> dict[Stage, dict[str, Task]]:
             diffuser[Modality.AUDIO]: Task(
                 (diffuser[Modality.AUDIO],),
                 _diffusion(Modality.AUDIO),
-                TaskSettings(steps=3000, batch=32, rows=8000),
+                TaskSettings(steps=4500, batch=32, rows=8000),
             ),
             diffuser[Modality.TEXT]: Task(
                 (diffuser[Modality.TEXT],),
                 _diffusion(Modality.TEXT),
-                TaskSettings(steps=5000, batch=128, rows=4000),
+                TaskSettings(steps=10_000, batch=128, rows=4000),
             ),
             diffuser[Modality.VIDEO]: Task(
                 (diffuser[Modality.VIDEO],),
                 _video_diffusion,
-                TaskSettings(steps=1300, batch=12, rows=2500),
+                TaskSettings(steps=3500, batch=12, learning_rate=4e-4, rows=4000),
             ),
         },
         Stage.ALIGN: {"-".join(step.pair): aligned(step) for step in ALIGN_STEPS},
@@ -354,7 +362,8 @@ def run_stage(
     for name, changed in settings.items():
         choose("task", name, planned)
         for setting in changed:
-            choose(f"setting of {name}", setting, [field.name for field in fields(TaskSettings)])
+            choose(f"setting of {name}", setting, CHOSEN)
     names = [choose("task", only, planned)] if only is not None else list(planned)
     for name in names:
-        run_task(workshop, planned[name], name, replace(planned[name].settings, **settings.get(name, {})), on_progress)
+        chosen = replace(planned[name].settings, **settings.get(name, {}), data=workshop.source.digest)
+        run_task(workshop, planned[name], name, chosen, on_progress)

@@ -230,6 +230,16 @@ def test_compressed_shards_say_so(folder: Path, tmp_path: Path) -> None:
         find_samples([shard])
 
 
+def test_a_run_never_goes_on_with_other_data(folder: Path, shard: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(BUNDLED["codi-mini"], model)
+    settings = {"text_autoencoder": {"steps": 1, "batch": 2}}
+    for data in ([folder], [folder]):
+        run_stage(model, "autoencode", mini(), settings, "text_autoencoder", source=FileSource(data, mini()))
+    with pytest.raises(ConfigError, match=r"started with .*'data': .*go on with the same settings"):
+        run_stage(model, "autoencode", mini(), settings, "text_autoencoder", source=FileSource([shard], mini()))
+
+
 def test_the_command_takes_folders_and_shards(folder: Path, shard: Path, tmp_path: Path, capsys) -> None:
     model = tmp_path / "model"
     shutil.copytree(BUNDLED["codi-mini"], model)
