@@ -88,11 +88,14 @@ class AlignObjective(nn.Module):
     def draw(self, count: int, generator: torch.Generator) -> dict[str, Any]:
         """Prompts are captions that leave facts open, or empty: what is open only the other output can tell."""
         rows, noised = self._noised(count, generator)
+        noised["timestep"] = draw_timesteps(count, generator)
         prompts = torch.stack([pick(self.table[f"prompt_{kind}"], rows, generator) for kind in self.prompts], dim=1)
         empty = torch.rand(count, 1, 1, generator=generator) < EMPTY
         nulls = torch.stack([self.nulls[kind] for kind in self.prompts])
         prompts = torch.where(empty, nulls[None], prompts)
         _, contrasted = self._noised(count * CONTRASTED, generator)
+        # Each side has timesteps of its own: partners that share theirs are found by the timestep alone.
+        contrasted["timestep"] = {modality: draw_timesteps(count * CONTRASTED, generator) for modality in self.pair}
         return {**noised, "context": mixed_prompts(prompts, nulls, generator), "contrasted": contrasted}
 
     def _noised(self, count: int, generator: torch.Generator) -> tuple[Int[Tensor, "count"], dict[str, Any]]:
@@ -100,7 +103,7 @@ class AlignObjective(nn.Module):
         rows = torch.randint(len(self.table[f"latent_{self.pair[0]}"]), (count,), generator=generator)
         clean = {modality: self.table[f"latent_{modality}"][rows].float() for modality in self.pair}
         noise = {modality: torch.randn(each.shape, generator=generator) for modality, each in clean.items()}
-        return rows, {"clean": clean, "noise": noise, "timestep": draw_timesteps(count, generator)}
+        return rows, {"clean": clean, "noise": noise}
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         context: Tensor = batch["context"]
@@ -108,14 +111,16 @@ class AlignObjective(nn.Module):
         crossed = diffusion_loss(
             self.denoiser, self.scheduler, batch["clean"], batch["noise"], batch["timestep"], contexts
         )
-        contrasted = batch["contrasted"]
-        timestep: Tensor = contrasted["timestep"]
-        noisy = {
-            modality: self.scheduler.add_noise(latent, contrasted["noise"][modality], timestep)
-            for modality, latent in contrasted["clean"].items()
-        }
-        environments = self.denoiser.environments(noisy, timestep)
-        signal = self.scheduler.alphas_cumprod.to(timestep.device)[timestep]
-        first, second = (whole(environments[modality])[:, 0] for modality in self.pair)
-        contrast = weighted_contrast(first, second, signal)
+        contrast = self._contrast(**batch["contrasted"])
         return {"loss": crossed + CONTRAST_WEIGHT * contrast, "crossed": crossed, "contrast": contrast}
+
+    def _contrast(
+        self, clean: Mapping[Modality, Tensor], noise: Mapping[Modality, Tensor], timestep: Mapping[Modality, Tensor]
+    ) -> Float[Tensor, ""]:
+        tokens, signal = [], torch.ones(())
+        for modality in self.pair:
+            noisy = self.scheduler.add_noise(clean[modality], noise[modality], timestep[modality])
+            tokens.append(whole(self.denoiser.diffusers[modality].encode_environment(noisy, timestep[modality]))[:, 0])
+            signal = signal * self.scheduler.alphas_cumprod.to(noisy.device)[timestep[modality]]
+        first, second = tokens
+        return weighted_contrast(first, second, signal)

@@ -49,8 +49,8 @@ def make_table(
 ) -> Columns:
     """Latents (`latent_<modality>`) and prompt embeddings (`prompt_<modality>`) of matched samples.
 
-    Texts come as CAPTIONS_PER_SAMPLE captions that say different things about the same facts; captions that are also
-    latents are `latent_text` (of caption 0). sayable: the modality whose facts captions may speak of.
+    Prompts in words come as CAPTIONS_PER_SAMPLE captions that say different things about the same facts. sayable: the
+    modality whose facts captions may speak of.
     """
     generator = torch.Generator().manual_seed(seed)
     rows: dict[str, list[Tensor]] = {}

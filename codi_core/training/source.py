@@ -32,7 +32,8 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Samples:
-    """Matched samples of several modalities. captions: CAPTIONS_PER_SAMPLE lists with one caption per sample each."""
+    """Matched samples of several modalities. captions: CAPTIONS_PER_SAMPLE lists with one caption per sample each, as
+    prompts; the texts among the media may be others."""
 
     media: Mapping[Modality, Media]
     captions: list[list[str]]

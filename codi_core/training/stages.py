@@ -45,6 +45,8 @@ from .world_source import WorldSource
 
 CORPUS = 100_000
 SCALE_SAMPLES = 256
+TEXTS_PER_ROW = 8
+"""As many times larger are tables of texts alone, which cost next to nothing."""
 
 
 class Stage(StrEnum):
@@ -176,19 +178,19 @@ def _table(
     latents_of: tuple[Modality, ...],
     prompts_of: tuple[Modality, ...],
     sayable: Modality,
-    settings: TaskSettings,
+    rows: int,
     seed: int,
 ) -> Columns:
     pipeline = CoDiPipeline(workshop.config, workshop)
     used = [name for name in workshop if name.startswith(("clip", "clap")) or "autoencoder" in name]
-    named = "-".join([*latents_of, "by", *prompts_of, "saying", sayable, str(settings.rows)])
+    named = "-".join([*latents_of, "by", *prompts_of, "saying", sayable, str(rows)])
     assert workshop.folder is not None
     made_of = f"{workshop.source.digest}-{fingerprint(workshop, used)}"
     path = workshop.folder / "tables" / f"{named}-{made_of}.safetensors"
     with processes().main_process_first():
         return kept(
             path,
-            lambda: make_table(pipeline, workshop.source, latents_of, prompts_of, sayable, settings.rows, seed),
+            lambda: make_table(pipeline, workshop.source, latents_of, prompts_of, sayable, rows, seed),
         )
 
 
@@ -201,10 +203,11 @@ def _diffusion(modality: Modality) -> Callable[[Workshop, TaskSettings], Objecti
         else:
             prompts = tuple(prompt for prompt in PROMPTED_BY[modality] if holds({modality, prompt}))
             combinations = [(prompts, modality)]
-        tables = [
-            (prompts, _table(workshop, (modality,), prompts, sayable, settings, seed))
-            for seed, (prompts, sayable) in enumerate(combinations, start=1)
-        ]
+        tables = []
+        for seed, (prompts, sayable) in enumerate(combinations, start=1):
+            cheap = {modality, *prompts} == {text}
+            rows = settings.rows * TEXTS_PER_ROW if cheap else settings.rows
+            tables.append((prompts, _table(workshop, (modality,), prompts, sayable, rows, seed)))
         nulls = null_embeddings(CoDiPipeline(workshop.config, workshop))
         diffuser: Any = workshop[workshop.config.modalities[modality].diffuser]
         scheduler = make_scheduler("ddim", workshop.config.noise_schedule)
@@ -227,7 +230,7 @@ def _alignment(step: AlignStep) -> Callable[[Workshop, TaskSettings], Objective]
     def build(workshop: Workshop, settings: TaskSettings) -> Objective:
         # Pairs without a text prompt themselves.
         prompts = (Modality.TEXT,) if workshop.source.holds({*step.pair, Modality.TEXT}) else step.pair
-        table = _table(workshop, step.pair, prompts, step.pair[0], settings, seed=10)
+        table = _table(workshop, step.pair, prompts, step.pair[0], settings.rows, seed=10)
         nulls = null_embeddings(CoDiPipeline(workshop.config, workshop))
         diffusers: Mapping[Modality, Any] = {m: workshop[workshop.config.modalities[m].diffuser] for m in step.pair}
         scheduler = make_scheduler("ddim", workshop.config.noise_schedule)

@@ -40,9 +40,10 @@ RENDERERS: dict[Modality, Callable[[Facts, torch.Generator], Any]] = {
 }
 
 
-def full_captions(facts: Facts, generator: torch.Generator) -> list[str]:
-    """One caption per row that says all main facts."""
-    return phrase(facts, {fact: torch.full_like(facts.bounces, fact in MAIN_FACTS) for fact in Fact}, generator)
+def full_captions(facts: Facts, generator: torch.Generator, sayable: Collection[Fact] = MAIN_FACTS) -> list[str]:
+    """One caption per row that says all main facts that may be spoken of."""
+    said = set(MAIN_FACTS) & set(sayable)
+    return phrase(facts, {fact: torch.full_like(facts.bounces, fact in said) for fact in Fact}, generator)
 
 
 def agreeing(
@@ -109,10 +110,13 @@ class WorldSource:
     def samples(
         self, modalities: Collection[Modality], sayable: Modality, rows: range, generator: torch.Generator
     ) -> Samples:
+        """The texts themselves say all there is to say, so that a text that is made does, too; captions leave out."""
         facts = World().draw(len(rows), generator)
         texts = [render_captions(sayable)(facts, generator) for _ in range(CAPTIONS_PER_SAMPLE)]
         rendered = {
-            modality: texts[0] if modality is Modality.TEXT else RENDERERS[modality](facts, generator)
+            modality: full_captions(facts, generator, CARRIED[sayable])
+            if modality is Modality.TEXT
+            else RENDERERS[modality](facts, generator)
             for modality in Modality
             if modality in modalities
         }

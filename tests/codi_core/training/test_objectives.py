@@ -77,6 +77,16 @@ def test_alignment_moves_only_environment_encoder_and_connectors_of_the_trained(
     assert all("environment_encoder" in name or ".connector." in name for name in moved)
 
 
+def test_partners_are_not_found_by_a_timestep_that_they_share() -> None:
+    """Or environments would learn nothing else, which is no news to anybody."""
+    step = ALIGN_STEPS[0]
+    diffusers = {modality: diffuser(modality) for modality in step.pair}
+    objective = AlignObjective(step, diffusers, make_scheduler("ddim"), table(*step.pair), NULLS)
+    contrasted = objective.draw(64, torch.Generator().manual_seed(0))["contrasted"]
+    first, second = (contrasted["timestep"][modality].float() for modality in step.pair)
+    assert abs(torch.corrcoef(torch.stack([first, second]))[0, 1]) < 0.2
+
+
 def test_every_modality_is_aligned_and_only_neighbouring_pairs_are_used() -> None:
     aligned: set[Modality] = set()
     for step in ALIGN_STEPS:
