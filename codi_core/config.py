@@ -244,7 +244,7 @@ def mini() -> CoDiConfig:
         frames_per_second=Fraction(25, 4),
         noise_schedule=noise_schedule,
         modalities={
-            Modality.TEXT: ModalityConfig(diffuser="diffuser_text", latent_scale=1.0, guidance=3.0),
+            Modality.TEXT: ModalityConfig(diffuser="diffuser_text", latent_scale=1.0, guidance=5.0),
             Modality.IMAGE: ModalityConfig(diffuser="diffuser_image", latent_scale=1.0, size=vision, guidance=3.0),
             Modality.VIDEO: ModalityConfig(diffuser="diffuser_video", latent_scale=1.0, size=vision, guidance=3.0),
             Modality.AUDIO: ModalityConfig(

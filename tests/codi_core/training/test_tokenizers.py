@@ -3,11 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from transformers import BertTokenizerFast, CLIPTokenizerFast, GPT2TokenizerFast
 
-from comfyui_codi.codi_core.training.tokenizers import train_tokenizers
+from comfyui_codi.codi_core.training.tokenizers import BERT_SPECIAL, CLIP_SPECIAL, train_tokenizers
 
 CAPTIONS = [
     f"a {colour} {shape} {motion}."
@@ -71,6 +71,8 @@ def test_clip_wraps_a_text_in_the_two_last_tokens(clip: CLIPTokenizerFast) -> No
 @settings(max_examples=50, deadline=None)
 @given(ANY_TEXT)
 def test_clip_knows_every_text(clip: CLIPTokenizerFast, text: str) -> None:
+    # Written out, a special token is one, as with the released vocabulary.
+    assume(not any(special in text.lower() for special in CLIP_SPECIAL))
     assert clip.eos_token_id not in clip(text).input_ids[:-1]
 
 
@@ -83,6 +85,7 @@ def test_gpt2_gives_every_text_back(gpt2: GPT2TokenizerFast, text: str) -> None:
 @settings(max_examples=50, deadline=None)
 @given(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=20))
 def test_bert_knows_all_of_ascii(bert: BertTokenizerFast, word: str) -> None:
+    assume(not any(special in word for special in BERT_SPECIAL))
     tokens = bert.tokenize(word)
     assert "[UNK]" not in tokens
     assert "".join(token.removeprefix("##") if token != "##" else token for token in tokens) == word
