@@ -13,7 +13,7 @@ from ..modality import Modality
 from ..pipeline import CoDiPipeline
 from ..training.pairs import embed
 from ..training.world import CARRIED, MAIN_FACTS, Split, World
-from ..training.world_source import RENDERERS, full_captions
+from ..training.world_source import COMPLETE
 from .estimates import share
 from .experiment import EvaluationSettings, Record, Unit
 from .pictures import figure, heat_map
@@ -43,8 +43,7 @@ class Retrieval:
         facts = World(Split.ALL).draw(CANDIDATES, generator)
         embeddings = {}
         for modality in Modality:
-            render = full_captions if modality is Modality.TEXT else RENDERERS[modality]
-            embeddings[modality] = embed(pipeline, render(facts, generator))
+            embeddings[modality] = embed(pipeline, COMPLETE[modality](facts, generator))
         hits = {}
         for query, candidate in permutations(Modality, 2):
             nearest = (embeddings[query] @ embeddings[candidate].T).argmax(dim=1)

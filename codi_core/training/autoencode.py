@@ -13,6 +13,7 @@ from transformers import SpeechT5HifiGan
 
 from ..decoders.mel import MelFrontend
 from ..decoders.text import TextAutoencoder
+from .pictures import chroma
 from .source import Source
 
 KL_WEIGHT = 5e-4
@@ -58,10 +59,6 @@ class AutoencoderObjective(nn.Module):
         divergence = posterior.kl().mean() / posterior.mean[0].numel()
         loss = error + SQUARED_WEIGHT * squared + KL_WEIGHT * divergence
         return {"loss": loss, "error": error, "squared": squared, "divergence": divergence}
-
-
-def chroma(pixels: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch 1 height width"]:
-    return pixels.amax(dim=1, keepdim=True) - pixels.amin(dim=1, keepdim=True)
 
 
 class AudioAutoencoderObjective(AutoencoderObjective):

@@ -117,7 +117,6 @@ class BridgeObjective(nn.Module):
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = {}
-        misplaced = torch.zeros(())
         for modality, pairing in self.pairings.items():
             part = batch[str(modality)]
             texts = self.clip.embed_tokens(part["tokens"])[:, 0]
@@ -128,9 +127,11 @@ class BridgeObjective(nn.Module):
             found = (texts @ gathered(others).T).argmax(dim=1)
             losses[f"right_{modality}"] = part["fits"].gather(1, found[:, None]).float().mean()
             if self.locator is not None and "places" in part:
-                misplaced = functional.mse_loss(self.locator(features).float(), part["places"])
-        contrast = torch.stack([losses[str(modality)] for modality in self.pairings]).mean()
-        return {"loss": contrast + PLACE_WEIGHT * misplaced, "misplaced": misplaced, **losses}
+                losses["misplaced"] = functional.mse_loss(self.locator(features).float(), part["places"])
+        loss = torch.stack([losses[str(modality)] for modality in self.pairings]).mean()
+        if "misplaced" in losses:
+            loss = loss + PLACE_WEIGHT * losses["misplaced"]
+        return {"loss": loss, **losses}
 
 
 def _pictures(clip: CLIPEncoder, share: int = 1) -> Pairing:

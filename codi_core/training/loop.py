@@ -16,6 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import send_to_device
 from diffusers.optimization import get_cosine_schedule_with_warmup
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
@@ -138,8 +139,9 @@ def train(
             torch.manual_seed(generator.initial_seed() + place.process_index)
             # Everyone draws all of it, which takes little, so that as many samples in one process are the same samples.
             batch = objective.draw(settings.batch * place.num_processes, generator)
+            share = send_to_device(share_of(batch, place.process_index, place.num_processes), accelerator.device)
             with autocast:
-                losses = wrapped(share_of(batch, place.process_index, place.num_processes))
+                losses = wrapped(share)
             told = {name: float(gathered(value.detach()[None]).mean()) for name, value in losses.items()}
             if not math.isfinite(told["loss"]):
                 raise TrainingError(

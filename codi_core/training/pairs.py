@@ -45,7 +45,6 @@ def make_table(
     sayable: Modality,
     count: int,
     seed: int,
-    on_rows: Callable[[int], None] | None = None,
 ) -> Columns:
     """Latents (`latent_<modality>`) and prompt embeddings (`prompt_<modality>`) of matched samples.
 
@@ -67,8 +66,6 @@ def make_table(
                 else embed(pipeline, samples.media[modality])[:, None]
             )
             rows.setdefault(f"prompt_{modality}", []).append(embedding.half())
-        if on_rows is not None:
-            on_rows(min(start + CHUNK, count))
     return {name: torch.cat(chunks).contiguous() for name, chunks in rows.items()}
 
 

@@ -65,6 +65,10 @@ def _star(x: Row, y: Column) -> Plane:
     return across.mul_(normal_x).add_(up.mul_(normal_y)).sub_(normal_y * STAR_RADIUS)
 
 
+def chroma(pixels: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch 1 height width"]:
+    return pixels.amax(dim=1, keepdim=True) - pixels.amin(dim=1, keepdim=True)
+
+
 @dataclass(frozen=True)
 class _Figure:
     """Signed distance from the outline of a figure of size 1 (negative inside), and how far it reaches."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..modality import Modality
 from ..values import Picture, Waveform
 from .captions import captions, draw_stated, phrase
-from .pictures import figure_places, render_images, render_videos
+from .pictures import chroma, figure_places, render_images, render_videos
 from .sounds import draw_timbres, render_sounds
 from .source import CAPTIONS_PER_SAMPLE, Pairs, Samples
 from .world import CARRIED, MAIN_FACTS, NONE, Fact, Facts, World
@@ -44,6 +44,10 @@ def full_captions(facts: Facts, generator: torch.Generator, sayable: Collection[
     """One caption per row that says all main facts that may be spoken of."""
     said = set(MAIN_FACTS) & set(sayable)
     return phrase(facts, {fact: torch.full_like(facts.bounces, fact in said) for fact in Fact}, generator)
+
+
+COMPLETE = RENDERERS | {Modality.TEXT: full_captions}
+"""Renderers that leave no main fact out."""
 
 
 def agreeing(
@@ -102,10 +106,11 @@ class WorldSource:
             alone = torch.rand(count, generator=generator) < MOTION_ALONE
             stated = {fact: rows | alone if fact is Fact.MOTION else rows & ~alone for fact, rows in stated.items()}
         texts = phrase(facts, stated, generator)
-        render = full_captions if modality is Modality.TEXT else RENDERERS[modality]
         places = figure_places(facts) if modality is Modality.IMAGE else None
         seen = {fact: rows for fact, rows in stated.items() if fact in carried}
-        return Pairs(texts, render(facts, generator), agreeing(facts.categories, seen, facts.categories), places)
+        return Pairs(
+            texts, COMPLETE[modality](facts, generator), agreeing(facts.categories, seen, facts.categories), places
+        )
 
     def samples(
         self, modalities: Collection[Modality], sayable: Modality, rows: range, generator: torch.Generator
@@ -127,7 +132,7 @@ def crop_to_figure(
     pixels: Float[Tensor, "batch 3 height width"], generator: torch.Generator
 ) -> Float[Tensor, "batch 3 side side"]:
     """CROP_SIDE × CROP_SIDE pixels around where the colour is, not always in the middle."""
-    weight = (pixels.amax(dim=1) - pixels.amin(dim=1)).square()
+    weight = chroma(pixels)[:, 0].square()
     starts = []
     for axis, length in enumerate(pixels.shape[2:], start=1):
         along = weight.sum(dim=3 - axis)
