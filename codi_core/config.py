@@ -11,7 +11,7 @@ from typing import Any
 
 from .errors import CheckpointError, choose
 from .modality import Modality
-from .sampling import NOISE_SCHEDULE
+from .sampling import NOISE_SCHEDULE, ZERO_TERMINAL_SNR_SCHEDULE
 from .values import OutputSize
 
 INDEX_NAME = "model_index.json"
@@ -235,16 +235,15 @@ def mini() -> CoDiConfig:
         "deepest_skip": "input",
     }
     vision = OutputSize(height=64, width=64, frames=16)
-    noise_schedule = dict(NOISE_SCHEDULE, prediction_type="v_prediction")
     autoencoder = {"layers_per_block": 1, "norm_num_groups": 8}
     # As the tokenizers of the procedural world's captions came out.
     clip_tokens, bert_tokens, gpt2_tokens = 779, 454, 541
     return CoDiConfig(
         name="codi-mini",
         frames_per_second=Fraction(25, 4),
-        noise_schedule=noise_schedule,
+        noise_schedule=ZERO_TERMINAL_SNR_SCHEDULE,
         modalities={
-            Modality.TEXT: ModalityConfig(diffuser="diffuser_text", latent_scale=1.0, guidance=5.0),
+            Modality.TEXT: ModalityConfig(diffuser="diffuser_text", latent_scale=1.0, guidance=3.0),
             Modality.IMAGE: ModalityConfig(diffuser="diffuser_image", latent_scale=1.0, size=vision, guidance=3.0),
             Modality.VIDEO: ModalityConfig(diffuser="diffuser_video", latent_scale=1.0, size=vision, guidance=3.0),
             Modality.AUDIO: ModalityConfig(

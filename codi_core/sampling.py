@@ -27,7 +27,8 @@ TRAINING_TIMESTEPS = 1000
 
 
 class CoDiDDIMScheduler(DDIMScheduler):
-    """DDIM over the timesteps that CoDi was sampled with: 1, 1 + c, 1 + 2c, … with c = 1000 // steps.
+    """DDIM; with leading spacing over the timesteps that CoDi was sampled with: 1, 1 + c, 1 + 2c, … with
+    c = 1000 // steps.
 
     diffusers' own list is shorter where `steps` does not divide 1000. The timestep 1000, which some counts would
     reach, lies outside the training schedule and is left out.
@@ -35,8 +36,9 @@ class CoDiDDIMScheduler(DDIMScheduler):
 
     def set_timesteps(self, num_inference_steps: int, device: torch.device | str = "cpu") -> None:
         super().set_timesteps(num_inference_steps, device)
-        steps = torch.arange(1, TRAINING_TIMESTEPS, TRAINING_TIMESTEPS // num_inference_steps, device=device)
-        self.timesteps = steps.flip(0)
+        if self.config["timestep_spacing"] == "leading":
+            steps = torch.arange(1, TRAINING_TIMESTEPS, TRAINING_TIMESTEPS // num_inference_steps, device=device)
+            self.timesteps = steps.flip(0)
 
 
 class SchedulerName(StrEnum):
@@ -67,6 +69,20 @@ NOISE_SCHEDULE: dict[str, Any] = {
     "prediction_type": "epsilon",
 }
 """The schedule that the released diffusers were trained with, in diffusers' words."""
+
+ZERO_TERMINAL_SNR_SCHEDULE: dict[str, Any] = {
+    **NOISE_SCHEDULE,
+    "timestep_spacing": "trailing",
+    "prediction_type": "v_prediction",
+    "rescale_betas_zero_snr": True,
+}
+"""A schedule that ends in noise alone and is sampled from there (Lin et al., Common Diffusion Noise Schedules and
+Sample Steps Are Flawed, 2023).
+
+The released schedule leaves 8 % of the amplitude at the timestep where sampling begins. The frames of a video say the
+same thing many times, so those 8 % tell its motion; a diffuser learns to read it there, and made from noise, figures
+hardly move.
+"""
 
 
 def make_scheduler(name: str, noise_schedule: Mapping[str, Any] = NOISE_SCHEDULE) -> Any:

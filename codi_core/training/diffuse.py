@@ -22,6 +22,15 @@ DROPPED = 0.1
 MODALITY_GAP = 0.8
 """Between the means of codi-mini's prompt embeddings, which have unit length, as far as it was measured."""
 
+TIMESTEP_SHIFT: dict[Modality, float] = {
+    Modality.TEXT: 1.0,
+    Modality.IMAGE: 1.0,
+    Modality.VIDEO: 3.0,
+    Modality.AUDIO: 2.0,
+}
+"""Frames of a video and moments of a sound repeat one another, so it takes more noise to hide what they have in common,
+and how they go on is decided where in a picture all is still open."""
+
 PROMPTED_BY: dict[Modality, tuple[Modality, ...]] = {
     Modality.TEXT: (Modality.TEXT, Modality.IMAGE, Modality.VIDEO, Modality.AUDIO),
     Modality.IMAGE: (Modality.TEXT, Modality.IMAGE),
@@ -49,20 +58,24 @@ def mixed_prompts(
 
 
 def displaced(
-    contexts: Float[Tensor, "batch tokens width"], generator: torch.Generator
+    contexts: Float[Tensor, "batch tokens width"], generator: torch.Generator | None = None
 ) -> Float[Tensor, "batch tokens width"]:
-    """Contexts moved by up to MODALITY_GAP, each in a direction of its own.
+    """Contexts moved by up to MODALITY_GAP, the tokens of each row in a direction of its own.
 
     Prompt embeddings of each modality lie in a cone of their own (Liang et al., Mind the Gap, 2022), and a diffuser
     meets two of the four in training. So it shall not heed where the cone lies.
     """
-    direction = functional.normalize(torch.randn(contexts.shape, generator=generator), dim=-1)
+    rows, _, width = contexts.shape
+    direction = functional.normalize(torch.randn(rows, 1, width, generator=generator), dim=-1)
     distance = MODALITY_GAP * torch.rand(len(contexts), 1, 1, generator=generator)
     return contexts + (distance * direction).to(contexts)
 
 
-def draw_timesteps(count: int, generator: torch.Generator) -> Int[Tensor, "batch"]:
-    return torch.randint(TRAINING_TIMESTEPS, (count,), generator=generator)
+def draw_timesteps(count: int, generator: torch.Generator, shift: float = 1.0) -> Int[Tensor, "batch"]:
+    """shift: above 1 more of the noisy ones; 1: all equally often (Esser et al., Scaling Rectified Flow Transformers,
+    2024, formula 23)."""
+    share = torch.rand(count, generator=generator)
+    return (shift * share / (1 + (shift - 1) * share) * TRAINING_TIMESTEPS).long().clamp(max=TRAINING_TIMESTEPS - 1)
 
 
 def pick(column: Tensor, rows: Int[Tensor, "batch"], generator: torch.Generator) -> Tensor:
@@ -106,7 +119,7 @@ class DiffusionObjective(nn.Module):
         return {
             "clean": clean,
             "noise": torch.randn(clean.shape, generator=generator),
-            "timestep": draw_timesteps(count, generator),
+            "timestep": draw_timesteps(count, generator, TIMESTEP_SHIFT[self.modality]),
             "context": displaced(mixed_prompts(prompts, nulls, generator), generator),
         }
 

@@ -96,6 +96,9 @@ class Progress:
     seconds_left: float
 
 
+OnProgress = Callable[[Progress], None]
+
+
 def step_generator(seed: int, task: str, step: int) -> torch.Generator:
     """The chance of one step depends on these three alone, so a resumed run draws what the first would have drawn."""
     digest = hashlib.sha256(f"{seed}:{task}:{step}".encode()).digest()
@@ -107,7 +110,7 @@ def train(
     objective: Objective,
     settings: Settings,
     folder: Path,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> None:
     """Minimise an `Objective`; afterwards its networks hold the moving average of their weights.
 

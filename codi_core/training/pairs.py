@@ -45,11 +45,12 @@ def make_table(
     sayable: Modality,
     count: int,
     seed: int,
+    on_rows: Callable[[int], None] = lambda rows: None,
 ) -> Columns:
     """Latents (`latent_<modality>`) and prompt embeddings (`prompt_<modality>`) of matched samples.
 
     Prompts in words come as CAPTIONS_PER_SAMPLE captions that say different things about the same facts. sayable: the
-    modality whose facts captions may speak of.
+    modality whose facts captions may speak of. on_rows: is told how many rows there are, as they grow.
     """
     generator = torch.Generator().manual_seed(seed)
     rows: dict[str, list[Tensor]] = {}
@@ -66,6 +67,7 @@ def make_table(
                 else embed(pipeline, samples.media[modality])[:, None]
             )
             rows.setdefault(f"prompt_{modality}", []).append(embedding.half())
+        on_rows(min(start + CHUNK, count))
     return {name: torch.cat(chunks).contiguous() for name, chunks in rows.items()}
 
 

@@ -24,6 +24,8 @@ TRAVEL = 0.75
 """Share of the free room that a moving figure crosses; the position decides where in the room."""
 HUE_JITTER = 8.0
 """Degrees."""
+BETWEEN = (1 / 3, 2 / 3)
+"""Where between two of the world's hues, or pitches, those lie that have no name in it."""
 NOISE = 0.02
 SKY_DRIFT_CYCLES_PER_S = 0.15
 
@@ -178,12 +180,23 @@ def _rgb(
     return value[:, None] * (1 - saturation[:, None] * torch.minimum(sector, 4 - sector).clamp(0, 1))
 
 
+def draw_colours(count: int, generator: torch.Generator) -> Float[Tensor, "batch 3"]:
+    """RGB in [0, 1], pale ones too: colours that the world has no name for."""
+
+    def uniform(low: float, high: float) -> Float[Tensor, "batch"]:
+        return low + (high - low) * torch.rand(count, generator=generator, device=generator.device)
+
+    sector = torch.randint(len(Colour), (count,), generator=generator, device=generator.device)
+    return _rgb(360 / len(Colour) * (sector + uniform(*BETWEEN)), uniform(0.4, 1.0), uniform(0.6, 1.0))
+
+
 def _paint(
     facts: Facts,
     centres: Float[Tensor, "batch frames 2"],
     height: int,
     width: int,
     generator: torch.Generator,
+    colours: Float[Tensor, "batch 3"] | None,
 ) -> Float[Tensor, "batch frames 3 height width"]:
     (batch, frames, _), side, device = centres.shape, min(height, width), facts.size.device
 
@@ -191,7 +204,8 @@ def _paint(
         return low + (high - low) * torch.rand(batch, generator=generator, device=device)
 
     hue = 360 / len(Colour) * facts.colour + uniform(-HUE_JITTER, HUE_JITTER)
-    figure = _rgb(hue, uniform(0.8, 1.0), uniform(0.8, 1.0)).mul(2).sub(1)
+    named = _rgb(hue, uniform(0.8, 1.0), uniform(0.8, 1.0))
+    figure = (named if colours is None else colours).mul(2).sub(1)
     sky = facts.background.mul(2).sub(1)
     waves_across, waves_down, wave_phase = uniform(-1.0, 1.0), uniform(-1.0, 1.0), uniform(0.0, 1.0)
 
@@ -221,12 +235,31 @@ def _paint(
     return background.lerp_(lit_figure.expand_as(background), covered).add_(noise).clamp_(-1, 1)
 
 
-def render_images(facts: Facts, generator: torch.Generator, height: int = 64, width: int = 64) -> Picture:
-    """One picture per row, the figure at its position; hue, light and noise vary with the generator."""
+def render_images(
+    facts: Facts,
+    generator: torch.Generator,
+    height: int = 64,
+    width: int = 64,
+    colours: Float[Tensor, "batch 3"] | None = None,
+) -> Picture:
+    """One picture per row, the figure at its position; hue, light and noise vary with the generator.
+
+    colours: RGB in [0, 1], other ones than those of the facts.
+    """
     centres = figure_places(facts, height, width)
-    return Picture(_paint(facts, centres[:, None], height, width, generator)[:, 0])
+    return Picture(_paint(facts, centres[:, None], height, width, generator, colours)[:, 0])
 
 
-def render_videos(facts: Facts, generator: torch.Generator, height: int = 64, width: int = 64) -> Frames:
-    """One clip per row. Frame i shows the moment i / FRAMES_PER_SECOND; the sky drifts slowly."""
-    return Frames(_paint(facts, _centres(facts, height, width), height, width, generator), FRAMES_PER_SECOND)
+def render_videos(
+    facts: Facts,
+    generator: torch.Generator,
+    height: int = 64,
+    width: int = 64,
+    colours: Float[Tensor, "batch 3"] | None = None,
+) -> Frames:
+    """One clip per row. Frame i shows the moment i / FRAMES_PER_SECOND; the sky drifts slowly.
+
+    colours: RGB in [0, 1], other ones than those of the facts.
+    """
+    centres = _centres(facts, height, width)
+    return Frames(_paint(facts, centres, height, width, generator, colours), FRAMES_PER_SECOND)

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..values import Waveform
+from .pictures import BETWEEN
 from .world import CLIP_SAMPLES, CLIP_SECONDS, SAMPLE_RATE_HZ, SIZE_RANGE, Colour, Facts, Motion, Shape
 
 PITCHES_HZ: dict[Colour, float] = {
@@ -62,9 +63,19 @@ def _wavetables() -> Float[Tensor, "shapes entries"]:
     return torch.stack(tables).float()
 
 
-def _tones(facts: Facts, time_s: Float[Tensor, "samples"]) -> Float[Tensor, "batch samples"]:
-    pitches = torch.tensor([PITCHES_HZ[colour] for colour in Colour], device=time_s.device, dtype=torch.float64)
-    place = (pitches[facts.colour, None] * time_s).frac_().mul_(TABLE_SIZE).float()
+def _pitches(facts: Facts) -> Float[Tensor, "batch"]:
+    return torch.tensor([PITCHES_HZ[colour] for colour in Colour], device=facts.colour.device)[facts.colour]
+
+
+def _turns(pitches_hz: Float[Tensor, "batch"], time_s: Float[Tensor, "samples"]) -> Float[Tensor, "batch samples"]:
+    """How much of the period under way has passed."""
+    return (pitches_hz.double()[:, None] * time_s).frac_()
+
+
+def _tones(
+    facts: Facts, pitches_hz: Float[Tensor, "batch"], time_s: Float[Tensor, "samples"]
+) -> Float[Tensor, "batch samples"]:
+    place = _turns(pitches_hz, time_s).mul_(TABLE_SIZE).float()
     entry = place.long().clamp_(max=TABLE_SIZE - 1)
     between = place.sub_(entry)
     tables = _wavetables().to(time_s.device)
@@ -81,12 +92,22 @@ def draw_timbres(count: int, generator: torch.Generator) -> Float[Tensor, "batch
     return amplitudes
 
 
+def draw_pitches(count: int, generator: torch.Generator) -> Float[Tensor, "batch"]:
+    """Hertz, between the pitches that the world has. No vocoder can play them (see PITCHES_HZ)."""
+    pitches = torch.tensor(list(PITCHES_HZ.values()), device=generator.device)
+    below = torch.randint(len(pitches) - 1, (count,), generator=generator, device=generator.device)
+    low, high = BETWEEN
+    place = low + (high - low) * torch.rand(count, generator=generator, device=generator.device)
+    return torch.lerp(pitches[below], pitches[below + 1], place)
+
+
 def _tones_of(
-    partials: Float[Tensor, "batch partials"], facts: Facts, time_s: Float[Tensor, "samples"]
+    partials: Float[Tensor, "batch partials"],
+    pitches_hz: Float[Tensor, "batch"],
+    time_s: Float[Tensor, "samples"],
 ) -> Float[Tensor, "batch samples"]:
-    """At unit RMS and at the pitches of the facts."""
-    pitches = torch.tensor([PITCHES_HZ[colour] for colour in Colour], device=time_s.device, dtype=torch.float64)
-    phase = (pitches[facts.colour, None] * time_s).frac_().float() * 2 * math.pi
+    """At unit RMS."""
+    phase = _turns(pitches_hz, time_s).float() * 2 * math.pi
     waves = torch.zeros_like(phase)
     for number, amplitude in enumerate(partials.unbind(dim=1), start=1):
         waves += amplitude[:, None] * (number * phase + math.pi * number * number / HIGHEST_PARTIAL).sin()
@@ -111,12 +132,15 @@ def _hits(facts: Facts, time_s: Float[Tensor, "samples"]) -> Float[Tensor, "batc
 
 
 def render_sounds(
-    facts: Facts, generator: torch.Generator, timbres: Float[Tensor, "batch partials"] | None = None
+    facts: Facts,
+    generator: torch.Generator,
+    timbres: Float[Tensor, "batch partials"] | None = None,
+    pitches_hz: Float[Tensor, "batch"] | None = None,
 ) -> Waveform:
     """One clip per row, mono, as long as the videos; gain and noise vary with the generator.
 
-    Larger figures are louder. Bounces sound at the same moments as they are seen. timbres: other ones than those of
-    the shapes.
+    Larger figures are louder. Bounces sound at the same moments as they are seen. timbres, pitches_hz: other ones than
+    those of the facts.
     """
     device = facts.size.device
 
@@ -124,7 +148,8 @@ def render_sounds(
         return low + (high - low) * torch.rand(len(facts), generator=generator, device=device)
 
     time_s = torch.arange(CLIP_SAMPLES, device=device) / SAMPLE_RATE_HZ
-    tones = _tones(facts, time_s) if timbres is None else _tones_of(timbres, facts, time_s)
+    pitches_hz = _pitches(facts) if pitches_hz is None else pitches_hz
+    tones = _tones(facts, pitches_hz, time_s) if timbres is None else _tones_of(timbres, pitches_hz, time_s)
     samples = tones.mul_(_swell(facts, time_s))
     bouncing = facts.bounces.nonzero().squeeze(1)
     samples[bouncing] *= _hits(facts[bouncing], time_s)

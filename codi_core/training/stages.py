@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
@@ -26,7 +27,7 @@ from ..parts import DIFFUSER, WEIGHTS_NAME, Parts, attach_tokenizers, build_part
 from ..pipeline import CoDiPipeline
 from ..processes import processes
 from ..sampling import make_scheduler
-from .align import ALIGN_STEPS, AlignObjective, AlignStep
+from .align import ALIGN_STEPS, AlignObjective, AlignStep, ContrastObjective
 from .autoencode import (
     AudioAutoencoderObjective,
     AutoencoderObjective,
@@ -37,7 +38,7 @@ from .autoencode import (
 from .bridge import audio_objective, image_objective, video_objective
 from .captions import corpus
 from .diffuse import PROMPTED_BY, DiffusionObjective
-from .loop import Objective, Progress, Settings, train
+from .loop import Objective, OnProgress, Progress, Settings, train
 from .pairs import Columns, fingerprint, kept, make_table, null_embeddings
 from .source import Source
 from .tokenizers import train_tokenizers
@@ -59,12 +60,13 @@ class Stage(StrEnum):
 class Workshop(Parts):
     """A model in the making: parts are read from the folder where they exist, and begin with fresh weights else.
 
-    source: what it learns from.
+    source: what it learns from. on_progress: is told of every step, and of every table as it grows.
     """
 
-    def __init__(self, config: CoDiConfig, folder: Path, source: Source) -> None:
+    def __init__(self, config: CoDiConfig, folder: Path, source: Source, on_progress: OnProgress | None = None) -> None:
         super().__init__(config, folder)
         self.source = source
+        self.on_progress = on_progress
 
     def _make(self, name: str) -> nn.Module:
         assert self.folder is not None
@@ -108,7 +110,9 @@ CHOSEN = [field.name for field in fields(TaskSettings) if field.name != "data"]
 """Settings that users choose."""
 
 
-def prepare(folder: Path, config: CoDiConfig, source: Source | None = None) -> Workshop:
+def prepare(
+    folder: Path, config: CoDiConfig, source: Source | None = None, on_progress: OnProgress | None = None
+) -> Workshop:
     """The workshop in this folder; a new one gets the tokenizers of the procedural world's captions.
 
     source: by default the procedural world.
@@ -116,7 +120,8 @@ def prepare(folder: Path, config: CoDiConfig, source: Source | None = None) -> W
     with processes().main_process_first():
         if not (folder / INDEX_NAME).exists():
             _begin(folder, config)
-    return Workshop(config.with_modalities(folder), folder, WorldSource() if source is None else source)
+    source = WorldSource() if source is None else source
+    return Workshop(config.with_modalities(folder), folder, source, on_progress)
 
 
 def _begin(folder: Path, config: CoDiConfig) -> None:
@@ -190,8 +195,22 @@ def _table(
     with processes().main_process_first():
         return kept(
             path,
-            lambda: make_table(pipeline, workshop.source, latents_of, prompts_of, sayable, rows, seed),
+            lambda: make_table(
+                pipeline, workshop.source, latents_of, prompts_of, sayable, rows, seed, _telling(workshop, named, rows)
+            ),
         )
+
+
+def _telling(workshop: Workshop, table: str, rows: int) -> Callable[[int], None]:
+    """Tells of a table's rows as if they were steps."""
+    started = time.monotonic()
+
+    def tell(done: int) -> None:
+        if workshop.on_progress is not None:
+            pace = (time.monotonic() - started) / done
+            workshop.on_progress(Progress(f"table {table}", done, rows, {}, pace * (rows - done)))
+
+    return tell
 
 
 def _diffusion(modality: Modality) -> Callable[[Workshop, TaskSettings], Objective]:
@@ -226,27 +245,44 @@ def _video_diffusion(workshop: Workshop, settings: TaskSettings) -> Objective:
     return _diffusion(Modality.VIDEO)(workshop, settings)
 
 
-def _alignment(step: AlignStep) -> Callable[[Workshop, TaskSettings], Objective]:
+def _contrast(step: AlignStep) -> Callable[[Workshop, TaskSettings], Objective]:
     def build(workshop: Workshop, settings: TaskSettings) -> Objective:
-        # Pairs without a text prompt themselves.
-        prompts = (Modality.TEXT,) if workshop.source.holds({*step.pair, Modality.TEXT}) else step.pair
-        table = _table(workshop, step.pair, prompts, step.pair[0], settings.rows, seed=10)
-        nulls = null_embeddings(CoDiPipeline(workshop.config, workshop))
-        diffusers: Mapping[Modality, Any] = {m: workshop[workshop.config.modalities[m].diffuser] for m in step.pair}
-        scheduler = make_scheduler("ddim", workshop.config.noise_schedule)
-        return AlignObjective(step, diffusers, scheduler, table, nulls)
+        return ContrastObjective(step, *_pair(workshop, step, settings))
 
     return build
+
+
+def _alignment(step: AlignStep) -> Callable[[Workshop, TaskSettings], Objective]:
+    def build(workshop: Workshop, settings: TaskSettings) -> Objective:
+        nulls = null_embeddings(CoDiPipeline(workshop.config, workshop))
+        return AlignObjective(step, *_pair(workshop, step, settings), nulls)
+
+    return build
+
+
+def _pair(workshop: Workshop, step: AlignStep, settings: TaskSettings) -> tuple[Mapping[Modality, Any], Any, Columns]:
+    """Diffusers, scheduler and table of an alignment."""
+    # Pairs without a text prompt themselves.
+    prompts = (Modality.TEXT,) if workshop.source.holds({*step.pair, Modality.TEXT}) else step.pair
+    # Texts speak of motion beside pictures too, or those made in joint runs never would.
+    sayable = Modality.TEXT if Modality.TEXT in step.pair else step.pair[0]
+    table = _table(workshop, step.pair, prompts, sayable, settings.rows, seed=10)
+    diffusers = {modality: workshop[workshop.config.modalities[modality].diffuser] for modality in step.pair}
+    return diffusers, make_scheduler("ddim", workshop.config.noise_schedule), table
 
 
 def tasks(config: CoDiConfig) -> dict[Stage, dict[str, Task]]:
     """Every stage's tasks in order, with the settings that suit codi-mini."""
     diffuser = {modality: config.modalities[modality].diffuser for modality in Modality}
 
-    def aligned(step: AlignStep) -> Task:
-        parts = tuple(diffuser[modality] for modality in step.trained)
-        settings = TaskSettings(steps=1500, batch=16, learning_rate=5e-4, rows=3000)
-        return Task(parts, _alignment(step), settings)
+    def aligned(step: AlignStep) -> dict[str, Task]:
+        name, parts = "-".join(step.pair), tuple(diffuser[modality] for modality in step.trained)
+        contrast = TaskSettings(steps=4000, batch=128, learning_rate=2e-3, rows=6000)
+        settings = TaskSettings(steps=1500, batch=16, learning_rate=6e-4, rows=6000)
+        return {
+            f"{name}-contrast": Task(parts, _contrast(step), contrast),
+            name: Task(parts, _alignment(step), settings),
+        }
 
     return {
         Stage.AUTOENCODE: {
@@ -307,7 +343,7 @@ def tasks(config: CoDiConfig) -> dict[Stage, dict[str, Task]]:
             diffuser[Modality.TEXT]: Task(
                 (diffuser[Modality.TEXT],),
                 _diffusion(Modality.TEXT),
-                TaskSettings(steps=10_000, batch=128, rows=4000),
+                TaskSettings(steps=20_000, batch=128, rows=4000),
             ),
             diffuser[Modality.VIDEO]: Task(
                 (diffuser[Modality.VIDEO],),
@@ -315,7 +351,7 @@ def tasks(config: CoDiConfig) -> dict[Stage, dict[str, Task]]:
                 TaskSettings(steps=3500, batch=12, learning_rate=4e-4, rows=4000),
             ),
         },
-        Stage.ALIGN: {"-".join(step.pair): aligned(step) for step in ALIGN_STEPS},
+        Stage.ALIGN: {name: task for step in ALIGN_STEPS for name, task in aligned(step).items()},
     }
 
 
@@ -325,17 +361,11 @@ def _part(workshop: Workshop, name: str) -> Any:
     return part if name.startswith(DIFFUSER) else part.requires_grad_(True)
 
 
-def run_task(
-    workshop: Workshop,
-    task: Task,
-    name: str,
-    settings: TaskSettings,
-    on_progress: Callable[[Progress], None] | None = None,
-) -> None:
+def run_task(workshop: Workshop, task: Task, name: str, settings: TaskSettings) -> None:
     """Train one task to its end and write its parts."""
     assert workshop.folder is not None
     objective = task.build(workshop, settings)
-    train(name, objective, settings, workshop.folder / "runs" / name, on_progress)
+    train(name, objective, settings, workshop.folder / "runs" / name, workshop.on_progress)
     for part in task.parts:
         workshop[part].eval().requires_grad_(False)
     place = processes()
@@ -352,7 +382,7 @@ def run_stage(
     config: CoDiConfig,
     settings: Mapping[str, Mapping[str, Any]],
     only: str | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: OnProgress | None = None,
     source: Source | None = None,
 ) -> None:
     """Train a stage's tasks in order. settings: per task what differs from its own; only: one task's name. source:
@@ -360,7 +390,7 @@ def run_stage(
 
     Raises ConfigError for unknown stages, tasks and settings.
     """
-    workshop = prepare(folder, config, source)
+    workshop = prepare(folder, config, source, on_progress)
     planned = tasks(workshop.config)[choose("stage", stage, Stage)]
     for name, changed in settings.items():
         choose("task", name, planned)
@@ -369,4 +399,4 @@ def run_stage(
     names = [choose("task", only, planned)] if only is not None else list(planned)
     for name in names:
         chosen = replace(planned[name].settings, **settings.get(name, {}), data=workshop.source.digest)
-        run_task(workshop, planned[name], name, chosen, on_progress)
+        run_task(workshop, planned[name], name, chosen)

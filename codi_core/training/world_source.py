@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,8 +13,8 @@ from torch import Tensor
 from ..modality import Modality
 from ..values import Picture, Waveform
 from .captions import captions, draw_stated, phrase
-from .pictures import chroma, figure_places, render_images, render_videos
-from .sounds import draw_timbres, render_sounds
+from .pictures import chroma, draw_colours, figure_places, render_images, render_videos
+from .sounds import draw_pitches, draw_timbres, render_sounds
 from .source import CAPTIONS_PER_SAMPLE, Pairs, Samples
 from .world import CARRIED, MAIN_FACTS, NONE, Fact, Facts, World
 
@@ -48,6 +49,37 @@ def full_captions(facts: Facts, generator: torch.Generator, sayable: Collection[
 
 COMPLETE = RENDERERS | {Modality.TEXT: full_captions}
 """Renderers that leave no main fact out."""
+
+
+def _oddly_coloured(render: Callable[..., Any]) -> Callable[[Facts, torch.Generator], Any]:
+    return lambda facts, generator: render(facts, generator, colours=draw_colours(len(facts), generator))
+
+
+def _oddly_pitched(facts: Facts, generator: torch.Generator) -> Waveform:
+    return render_sounds(facts, generator, pitches_hz=draw_pitches(len(facts), generator))
+
+
+def _of_odd_timbre(facts: Facts, generator: torch.Generator) -> Waveform:
+    return render_sounds(facts, generator, timbres=draw_timbres(len(facts), generator))
+
+
+ODD: dict[Modality, dict[Fact, Callable[[Facts, torch.Generator], Any]]] = {
+    Modality.IMAGE: {Fact.COLOUR: _oddly_coloured(render_images)},
+    Modality.VIDEO: {Fact.COLOUR: _oddly_coloured(render_videos)},
+    Modality.AUDIO: {Fact.COLOUR: _oddly_pitched, Fact.SHAPE: _of_odd_timbre},
+}
+"""Renderers of samples in which one fact is none of the world's values."""
+ODD_SHARE = 0.25
+"""Of the pairs, for each fact that can be odd. Without them a shape is learned for each of its colours by itself, and
+those combinations that are held out are taken for others."""
+
+
+def _joined(media: Sequence[Any]) -> Any:
+    """The rows of all of them, which differ in nothing but their numbers, after one another."""
+    first = media[0]
+    if isinstance(first, Waveform):
+        return replace(first, samples=torch.cat([each.samples for each in media]))
+    return replace(first, pixels=torch.cat([each.pixels for each in media]))
 
 
 def agreeing(
@@ -89,9 +121,7 @@ class WorldSource:
         would lose a timbre at the pitches that training holds out."""
         foreign = count // 2
         facts = World().draw(count, generator)
-        timbres = draw_timbres(foreign, generator)
-        clips = [render_sounds(facts[:foreign], generator, timbres), render_sounds(facts[foreign:], generator)]
-        return Waveform(torch.cat([clip.samples for clip in clips]), clips[0].sample_rate_hz)
+        return _joined([_of_odd_timbre(facts[:foreign], generator), render_sounds(facts[foreign:], generator)])
 
     def texts(self, count: int, generator: torch.Generator) -> list[str]:
         return captions(World().draw(count, generator), generator)[0]
@@ -105,12 +135,25 @@ class WorldSource:
         if Fact.MOTION in carried:
             alone = torch.rand(count, generator=generator) < MOTION_ALONE
             stated = {fact: rows | alone if fact is Fact.MOTION else rows & ~alone for fact, rows in stated.items()}
+        share = round(ODD_SHARE * count)
+        odd = ODD.get(modality, {}) if share else {}
+        shown, media, start = facts.categories, [], 0
+        for fact, render in odd.items():
+            rows = torch.zeros_like(facts.bounces)
+            rows[start : start + share] = True
+            media.append(render(facts[rows], generator))
+            start += share
+            shown = shown | {fact: shown[fact].where(~rows, NONE)}
+            # What has no name is not said; the other one is.
+            other = Fact.SHAPE if fact is Fact.COLOUR else Fact.COLOUR
+            stated[other] = stated[other] | (rows & stated[fact])
+            stated[fact] = stated[fact] & ~rows
+        media.append(COMPLETE[modality](facts[start:], generator))
         texts = phrase(facts, stated, generator)
         places = figure_places(facts) if modality is Modality.IMAGE else None
         seen = {fact: rows for fact, rows in stated.items() if fact in carried}
-        return Pairs(
-            texts, COMPLETE[modality](facts, generator), agreeing(facts.categories, seen, facts.categories), places
-        )
+        fits = agreeing(facts.categories, seen, shown)
+        return Pairs(texts, _joined(media) if odd else media[0], fits, places)
 
     def samples(
         self, modalities: Collection[Modality], sayable: Modality, rows: range, generator: torch.Generator

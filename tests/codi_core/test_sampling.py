@@ -13,6 +13,7 @@ from comfyui_codi.codi_core.modality import Modality
 from comfyui_codi.codi_core.models.joint import Alignment, JointDenoiser
 from comfyui_codi.codi_core.sampling import (
     NOISE_SCHEDULE,
+    ZERO_TERMINAL_SNR_SCHEDULE,
     JointSampler,
     SchedulerName,
     guidance_scales,
@@ -58,9 +59,18 @@ def test_ddim_takes_the_timesteps_that_codi_was_sampled_with(steps):
     assert scheduler.timesteps.tolist() == [t for t in range(1, 1001, stride) if t < 1000][::-1]
 
 
-def walk(scheduler: str, prediction_type: str, noise: Tensor, clean_of, denoiser, steps: int = 50) -> Tensor:
+@pytest.mark.parametrize("scheduler", SchedulerName)
+@pytest.mark.parametrize("steps", [1, 12, 25, 500])
+def test_the_schedule_without_terminal_signal_is_sampled_from_its_end(scheduler, steps):
+    chosen = make_scheduler(scheduler, ZERO_TERMINAL_SNR_SCHEDULE)
+    chosen.set_timesteps(steps)
+    assert len(chosen.timesteps) == steps
+    assert chosen.timesteps[0] == 999
+    assert chosen.alphas_cumprod[999].sqrt() < 1e-3
+
+
+def walk(schedule: dict, scheduler: str, noise: Tensor, clean_of, denoiser, steps: int = 50) -> Tensor:
     """Sample with a network that is perfect: `clean_of(noisy, signal, noise)` is its estimate of the clean latent."""
-    schedule = {**NOISE_SCHEDULE, "prediction_type": prediction_type}
     sampler = JointSampler(denoiser, scheduler=scheduler, noise_schedule=schedule)
     cumulative = sampler.schedulers[IMAGE].alphas_cumprod
     latents, generators = sampler.start({IMAGE: noise}, steps), {IMAGE: noise_generator(0, IMAGE)}
@@ -69,16 +79,23 @@ def walk(scheduler: str, prediction_type: str, noise: Tensor, clean_of, denoiser
         signal, level = cumulative[int(timestep)].sqrt(), (1 - cumulative[int(timestep)]).sqrt()
         clean = clean_of(noisy, signal, level)
         epsilon = (noisy - signal * clean) / level
-        output = epsilon if prediction_type == "epsilon" else signal * epsilon - level * clean
+        output = epsilon if schedule["prediction_type"] == "epsilon" else signal * epsilon - level * clean
         latents = sampler.step({IMAGE: output}, timestep, latents, generators)
     return latents[IMAGE]
 
 
-@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+SCHEDULES = {
+    "epsilon": NOISE_SCHEDULE,
+    "velocity": {**NOISE_SCHEDULE, "prediction_type": "v_prediction"},
+    "velocity from noise alone": ZERO_TERMINAL_SNR_SCHEDULE,
+}
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 @pytest.mark.parametrize("scheduler", SchedulerName)
-def test_every_scheduler_finds_the_only_possible_latent(scheduler, prediction_type, denoiser):
+def test_every_scheduler_finds_the_only_possible_latent(scheduler, schedule, denoiser):
     wanted = random(2, 4, 4, 4, seed=5)
-    found = walk(scheduler, prediction_type, random(2, 4, 4, 4), lambda *_: wanted, denoiser)
+    found = walk(schedule, scheduler, random(2, 4, 4, 4), lambda *_: wanted, denoiser)
     # All but ancestral Euler stop at the noise level of the first timestep, 3 % of the noise.
     assert (found - wanted).abs().max() < 0.15
     assert (found - wanted).std() < 0.05
@@ -92,7 +109,7 @@ def test_every_scheduler_gives_the_spread_of_the_data(scheduler, denoiser):
     def posterior_mean(noisy: Tensor, signal: Tensor, level: Tensor) -> Tensor:
         return noisy * signal * spread**2 / (signal**2 * spread**2 + level**2)
 
-    found = walk(scheduler, "epsilon", random(4, 4, 32, 32), posterior_mean, denoiser, steps=200)
+    found = walk(NOISE_SCHEDULE, scheduler, random(4, 4, 32, 32), posterior_mean, denoiser, steps=200)
     assert found.mean().abs() < 0.02
     assert math.isclose(found.std(), spread, rel_tol=0.05)
 

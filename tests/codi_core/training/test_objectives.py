@@ -12,11 +12,24 @@ from hypothesis import strategies as st
 
 from comfyui_codi.codi_core.modality import Modality
 from comfyui_codi.codi_core.models.unet import UNet
-from comfyui_codi.codi_core.sampling import NOISE_SCHEDULE, make_scheduler
-from comfyui_codi.codi_core.training.align import ALIGN_STEPS, AlignObjective, AlignStep, weighted_contrast
+from comfyui_codi.codi_core.sampling import NOISE_SCHEDULE, TRAINING_TIMESTEPS, make_scheduler
+from comfyui_codi.codi_core.training.align import (
+    ALIGN_STEPS,
+    AlignObjective,
+    AlignStep,
+    ContrastObjective,
+    weighted_contrast,
+)
 from comfyui_codi.codi_core.training.autoencode import spectral_distance
 from comfyui_codi.codi_core.training.bridge import contrastive_loss, video_objective
-from comfyui_codi.codi_core.training.diffuse import DROPPED, MODALITY_GAP, DiffusionObjective, displaced, mixed_prompts
+from comfyui_codi.codi_core.training.diffuse import (
+    DROPPED,
+    MODALITY_GAP,
+    DiffusionObjective,
+    displaced,
+    draw_timesteps,
+    mixed_prompts,
+)
 from comfyui_codi.codi_core.training.losses import diffusion_target
 from comfyui_codi.codi_core.training.world import NONE, Fact
 from comfyui_codi.codi_core.training.world_source import WorldSource, agreeing
@@ -64,26 +77,37 @@ def moved_by(objective: Any) -> set[str]:
     return {name for name, parameter in objective.named_parameters() if not torch.equal(parameter, before[name])}
 
 
+def moved_networks(objective: Any) -> set[str]:
+    """Those of the diffusers; what an alignment projects prompts with is no part of the model."""
+    return {name.split("diffusers.")[1] for name in moved_by(objective) if "diffusers." in name}
+
+
 @pytest.mark.parametrize("step", ALIGN_STEPS, ids=lambda step: "-".join(step.pair))
 def test_alignment_moves_only_environment_encoder_and_connectors_of_the_trained(step: AlignStep) -> None:
     diffusers = {modality: diffuser(modality) for modality in step.pair}
     objective = AlignObjective(step, diffusers, make_scheduler("ddim"), table(*step.pair), NULLS)
-    moved = moved_by(objective)
+    moved = moved_networks(objective)
     for modality in step.trained:
-        assert any(name.startswith(f"diffusers.{modality}.environment_encoder") for name in moved)
-        assert any(name.startswith(f"diffusers.{modality}.") and ".connector." in name for name in moved)
-    allowed = tuple(f"diffusers.{modality}." for modality in step.trained)
-    assert all(name.startswith(allowed) for name in moved)
+        assert any(name.startswith(f"{modality}.environment_encoder") for name in moved)
+        assert any(name.startswith(f"{modality}.") and ".connector." in name for name in moved)
+    assert {name.split(".")[0] for name in moved} == set(step.trained)
     assert all("environment_encoder" in name or ".connector." in name for name in moved)
+
+
+@pytest.mark.parametrize("step", ALIGN_STEPS, ids=lambda step: "-".join(step.pair))
+def test_contrast_alone_moves_the_environment_encoders_of_the_trained(step: AlignStep) -> None:
+    diffusers = {modality: diffuser(modality) for modality in step.pair}
+    moved = moved_networks(ContrastObjective(step, diffusers, make_scheduler("ddim"), table(*step.pair)))
+    assert {".".join(name.split(".")[:2]) for name in moved} == {f"{m}.environment_encoder" for m in step.trained}
 
 
 def test_partners_are_not_found_by_a_timestep_that_they_share() -> None:
     """Or environments would learn nothing else, which is no news to anybody."""
     step = ALIGN_STEPS[0]
     diffusers = {modality: diffuser(modality) for modality in step.pair}
-    objective = AlignObjective(step, diffusers, make_scheduler("ddim"), table(*step.pair), NULLS)
-    contrasted = objective.draw(64, torch.Generator().manual_seed(0))["contrasted"]
-    first, second = (contrasted["timestep"][modality].float() for modality in step.pair)
+    objective = ContrastObjective(step, diffusers, make_scheduler("ddim"), table(*step.pair))
+    timesteps = objective.draw(64, torch.Generator().manual_seed(0))["timestep"]
+    first, second = (timesteps[modality].float() for modality in step.pair)
     assert abs(torch.corrcoef(torch.stack([first, second]))[0, 1]) < 0.2
 
 
@@ -187,3 +211,11 @@ def test_spectral_distance_hears_pitch_but_not_phase() -> None:
     other_phase = spectral_distance(shifted + noise, tone + noise, 512)
     other_pitch = spectral_distance(higher + noise, tone + noise, 512)
     assert 5 * other_phase < other_pitch
+
+
+@given(shift=st.floats(1.0, 10.0), seed=st.integers(0, 2**31))
+def test_shifted_timesteps_are_noisier_and_within_the_schedule(shift: float, seed: int) -> None:
+    even, shifted = (draw_timesteps(64, torch.Generator().manual_seed(seed), each) for each in (1.0, shift))
+    assert (shifted >= even).all()
+    assert shifted.min() >= 0
+    assert shifted.max() < TRAINING_TIMESTEPS

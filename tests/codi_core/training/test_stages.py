@@ -50,6 +50,16 @@ def test_a_task_writes_the_parts_it_trains_and_no_others(folder: Path, stage: St
     assert changed == set(tasks(mini())[stage][task].parts)
 
 
+def test_a_table_tells_of_its_rows_before_the_steps_begin(folder: Path) -> None:
+    for table in (folder / "tables").glob("*.safetensors"):
+        table.unlink()
+    shutil.rmtree(folder / "runs", ignore_errors=True)
+    told = []
+    run_stage(folder, "diffuse", mini(), {"diffuser_image": SHORT}, "diffuser_image", told.append)
+    assert [(each.step, each.steps) for each in told] == [(4, 4), (1, 1)]
+    assert told[0].task.startswith("table image") and told[1].task == "diffuser_image"
+
+
 def test_a_model_made_by_all_stages_still_runs(folder: Path) -> None:
     made = CoDiPipeline.from_pretrained(folder)(["a red circle"], list(Modality), steps=1)
     assert set(made) == set(Modality)

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import colorsys
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfyui_codi.codi_core.evaluation.facts import read_sound, read_text
+from comfyui_codi.codi_core.evaluation.facts import READERS, read_sound, read_text
 from comfyui_codi.codi_core.modality import Modality
-from comfyui_codi.codi_core.training.pictures import figure_places, render_images
+from comfyui_codi.codi_core.training.pictures import HUE_JITTER, draw_colours, figure_places, render_images
 from comfyui_codi.codi_core.training.sounds import (
     HIGHEST_PARTIAL,
     LEAST_FUNDAMENTAL,
     PARTIALS,
+    PITCHES_HZ,
+    draw_pitches,
     draw_timbres,
     render_sounds,
 )
 from comfyui_codi.codi_core.training.world import MAIN_FACTS, NONE, Fact, Shape, World
-from comfyui_codi.codi_core.training.world_source import CROP_SIDE, WorldSource
+from comfyui_codi.codi_core.training.world_source import CROP_SIDE, ODD, ODD_SHARE, WorldSource
 
 
 def draw(seed: int = 0) -> torch.Generator:
@@ -43,6 +47,32 @@ def test_every_caption_fits_its_own_sample(modality):
     assert len(pairs.texts) == 16
     assert pairs.fits.diagonal().all()
     assert (pairs.places is not None) == (modality is Modality.IMAGE)
+
+
+@pytest.mark.parametrize("modality", ODD)
+def test_pairs_have_samples_with_something_that_no_caption_names(modality):
+    count = 64
+    odd = round(ODD_SHARE * count)
+    pairs = WorldSource().pairs(modality, count, draw())
+    read, said = READERS[modality](pairs.media).categories, read_text(pairs.texts).categories
+    for index, fact in enumerate(ODD[modality]):
+        rows = slice(index * odd, (index + 1) * odd)
+        assert (said[fact][rows] == NONE).all()
+        # Captions that name this fact fit none of these samples.
+        assert not pairs.fits[said[fact] != NONE, rows].any()
+    named = slice(len(ODD[modality]) * odd, None)
+    for fact in (Fact.SHAPE, Fact.COLOUR):
+        stated = said[fact][named] != NONE
+        assert stated.any()
+        assert (read[fact][named] == said[fact][named])[stated].float().mean() > 0.9
+
+
+def test_no_colour_and_no_pitch_without_name_is_near_one_with_a_name():
+    hues = torch.tensor([colorsys.rgb_to_hsv(*colour)[0] * 360 for colour in draw_colours(500, draw()).tolist()])
+    assert ((hues + 30) % 60 - 30).abs().min() > 2 * HUE_JITTER
+    pitches = draw_pitches(500, draw())
+    semitones = 12 * (pitches[:, None] / torch.tensor(list(PITCHES_HZ.values()))).log2()
+    assert semitones.abs().min() > 0.9
 
 
 def test_captions_are_held_against_such_as_say_all():
