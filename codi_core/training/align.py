@@ -16,7 +16,7 @@ from ..models.environment import whole
 from ..models.joint import JointDenoiser
 from ..models.unet import UNet
 from ..processes import gathered, processes
-from .diffuse import TIMESTEP_SHIFT, displaced, draw_timesteps, mixed_prompts, pick
+from .diffuse import TIMESTEP_SHIFT, displacements, draw_timesteps, mixed_prompts, pick
 from .losses import diffusion_loss
 from .pairs import Columns
 
@@ -131,15 +131,21 @@ class ContrastObjective(nn.Module):
         return tokens, signals
 
 
+@dataclass(frozen=True, kw_only=True)
 class DisplacingDenoiser(JointDenoiser):
     """Sees every environment displaced. V of each modality, too, lie in a cone of their own, and connectors shall heed
     those of modalities that were not their partners in training."""
+
+    displaced: Mapping[Modality, Float[Tensor, "batch 1 width"]]
 
     def environments(
         self, latents: Mapping[Modality, Tensor], timestep: Shaped[Tensor, "batch"]
     ) -> dict[Modality, Tensor]:
         found = super().environments(latents, timestep)
-        return {modality: functional.normalize(displaced(tokens), dim=-1) for modality, tokens in found.items()}
+        return {
+            modality: functional.normalize(tokens + self.displaced[modality], dim=-1)
+            for modality, tokens in found.items()
+        }
 
 
 class AlignObjective(nn.Module):
@@ -159,9 +165,10 @@ class AlignObjective(nn.Module):
         for modality in step.trained:
             for connector in diffusers[modality].connectors():
                 connector.requires_grad_(True)
-        self.denoiser = DisplacingDenoiser({modality: diffusers[modality] for modality in step.pair})
+        self.partners = {modality: diffusers[modality] for modality in step.pair}
         self.pair = step.pair
         self.prompts = self.contrast.prompts
+        self.environment_width = self.contrast.projection.out_features
         self.scheduler = scheduler
         self.table = table
         self.nulls = nulls
@@ -175,14 +182,17 @@ class AlignObjective(nn.Module):
         empty = torch.rand(count, 1, 1, generator=generator) < EMPTY
         nulls = torch.stack([self.nulls[kind] for kind in self.prompts])
         prompts = torch.where(empty, nulls[None], prompts)
-        contrasted = self.contrast.draw(count * CONTRASTED, generator)
-        return {**noised, "context": mixed_prompts(prompts, nulls, generator), "contrasted": contrasted}
+        return {
+            **noised,
+            "context": mixed_prompts(prompts, nulls, generator),
+            "displaced": {modality: displacements(count, self.environment_width, generator) for modality in self.pair},
+            "contrasted": self.contrast.draw(count * CONTRASTED, generator),
+        }
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         context: Tensor = batch["context"]
         contexts = dict.fromkeys(self.pair, context)
-        crossed = diffusion_loss(
-            self.denoiser, self.scheduler, batch["clean"], batch["noise"], batch["timestep"], contexts
-        )
+        denoiser = DisplacingDenoiser(self.partners, displaced=batch["displaced"])
+        crossed = diffusion_loss(denoiser, self.scheduler, batch["clean"], batch["noise"], batch["timestep"], contexts)
         contrast = contrast_of_pair(*self.contrast.environments(batch["contrasted"]))
         return {"loss": crossed + CONTRAST_WEIGHT * contrast, "crossed": crossed, "contrast": contrast}

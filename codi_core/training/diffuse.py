@@ -57,18 +57,14 @@ def mixed_prompts(
     return (weights[:, :, None] * rows).sum(dim=1, keepdim=True)
 
 
-def displaced(
-    contexts: Float[Tensor, "batch tokens width"], generator: torch.Generator | None = None
-) -> Float[Tensor, "batch tokens width"]:
-    """Contexts moved by up to MODALITY_GAP, the tokens of each row in a direction of its own.
+def displacements(rows: int, width: int, generator: torch.Generator) -> Float[Tensor, "rows 1 width"]:
+    """Up to MODALITY_GAP long, each in a direction of its own.
 
     Prompt embeddings of each modality lie in a cone of their own (Liang et al., Mind the Gap, 2022), and a diffuser
-    meets two of the four in training. So it shall not heed where the cone lies.
+    meets two of the four in training. Moved by these, it learns not to heed where the cone lies.
     """
-    rows, _, width = contexts.shape
     direction = functional.normalize(torch.randn(rows, 1, width, generator=generator), dim=-1)
-    distance = MODALITY_GAP * torch.rand(len(contexts), 1, 1, generator=generator)
-    return contexts + (distance * direction).to(contexts)
+    return MODALITY_GAP * torch.rand(rows, 1, 1, generator=generator) * direction
 
 
 def draw_timesteps(count: int, generator: torch.Generator, shift: float = 1.0) -> Int[Tensor, "batch"]:
@@ -116,11 +112,12 @@ class DiffusionObjective(nn.Module):
         prompts = torch.stack([pick(table[f"prompt_{kind}"], rows, generator) for kind in kinds], dim=1)
         nulls = torch.stack([self.nulls[kind] for kind in kinds])
         clean = latents[rows].float()
+        contexts = mixed_prompts(prompts, nulls, generator)
         return {
             "clean": clean,
             "noise": torch.randn(clean.shape, generator=generator),
             "timestep": draw_timesteps(count, generator, TIMESTEP_SHIFT[self.modality]),
-            "context": displaced(mixed_prompts(prompts, nulls, generator), generator),
+            "context": contexts + displacements(count, contexts.shape[-1], generator),
         }
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
