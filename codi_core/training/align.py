@@ -167,8 +167,6 @@ class AlignObjective(nn.Module):
                 connector.requires_grad_(True)
         self.partners = {modality: diffusers[modality] for modality in step.pair}
         self.pair = step.pair
-        self.prompts = self.contrast.prompts
-        self.environment_width = self.contrast.projection.out_features
         self.scheduler = scheduler
         self.table = table
         self.nulls = nulls
@@ -178,14 +176,16 @@ class AlignObjective(nn.Module):
         rows, noised = noised_rows(self.table, self.pair, count, generator)
         shift = max(TIMESTEP_SHIFT[modality] for modality in self.pair)
         noised["timestep"] = draw_timesteps(count, generator, shift)
-        prompts = torch.stack([pick(self.table[f"prompt_{kind}"], rows, generator) for kind in self.prompts], dim=1)
+        kinds = self.contrast.prompts
+        prompts = torch.stack([pick(self.table[f"prompt_{kind}"], rows, generator) for kind in kinds], dim=1)
         empty = torch.rand(count, 1, 1, generator=generator) < EMPTY
-        nulls = torch.stack([self.nulls[kind] for kind in self.prompts])
+        nulls = torch.stack([self.nulls[kind] for kind in kinds])
         prompts = torch.where(empty, nulls[None], prompts)
+        width = self.contrast.projection.out_features
         return {
             **noised,
             "context": mixed_prompts(prompts, nulls, generator),
-            "displaced": {modality: displacements(count, self.environment_width, generator) for modality in self.pair},
+            "displaced": {modality: displacements(count, width, generator) for modality in self.pair},
             "contrasted": self.contrast.draw(count * CONTRASTED, generator),
         }
 

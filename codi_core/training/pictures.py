@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..values import Frames, Picture
-from .world import CLIP_FRAMES, FRAMES_PER_SECOND, Colour, Facts, Motion, Shape
+from .world import BETWEEN, CLIP_FRAMES, FRAMES_PER_SECOND, Colour, Facts, Motion, Shape
 
 GROUND = 0.12
 """Height of the ground."""
@@ -24,8 +24,6 @@ TRAVEL = 0.75
 """Share of the free room that a moving figure crosses; the position decides where in the room."""
 HUE_JITTER = 8.0
 """Degrees."""
-BETWEEN = (1 / 3, 2 / 3)
-"""Where between two of the world's hues, or pitches, those lie that have no name in it."""
 NOISE = 0.02
 SKY_DRIFT_CYCLES_PER_S = 0.15
 

@@ -10,8 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..values import Waveform
-from .pictures import BETWEEN
-from .world import CLIP_SAMPLES, CLIP_SECONDS, SAMPLE_RATE_HZ, SIZE_RANGE, Colour, Facts, Motion, Shape
+from .world import BETWEEN, CLIP_SAMPLES, CLIP_SECONDS, SAMPLE_RATE_HZ, SIZE_RANGE, Colour, Facts, Motion, Shape
 
 PITCHES_HZ: dict[Colour, float] = {
     Colour.RED: 200.0,

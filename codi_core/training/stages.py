@@ -115,7 +115,7 @@ def prepare(
 ) -> Workshop:
     """The workshop in this folder; a new one gets the tokenizers of the procedural world's captions.
 
-    source: by default the procedural world.
+    source: by default the procedural world. on_progress: see Workshop.
     """
     with processes().main_process_first():
         if not (folder / INDEX_NAME).exists():
