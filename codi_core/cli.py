@@ -20,6 +20,9 @@ Texts = list[str] | None
 Files = Annotated[list[Path] | None, typer.Option(metavar="FILE", help="A file as prompt. May be repeated.")]
 OutputDir = Annotated[Path, typer.Option(help="Folder for the results. What lies there is never overwritten.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a list.")]
+DType = Annotated[
+    str | None, typer.Option(help="Weights as fp32, bf16 or fp16. Left out: fp16 on a GPU, fp32 without one.")
+]
 OUTPUT_DIR = Path("output")
 PROMPTS = list(Modality)
 
@@ -84,9 +87,7 @@ def generate(
     ] = None,
     negative: Annotated[str | None, typer.Option(help="What to stay away from, in words.")] = None,
     model: Annotated[str, typer.Option(metavar="NAME|DIR", help="A bundled model or a folder.")] = "codi-mini",
-    dtype: Annotated[
-        str | None, typer.Option(help="Weights as fp32, bf16 or fp16. Left out: fp16 on a GPU, fp32 without one.")
-    ] = None,
+    dtype: DType = None,
     offload: Annotated[
         str,
         typer.Option(
@@ -178,6 +179,7 @@ def evaluate(
     count: Annotated[int, typer.Option(help="Samples of each thing that is compared.")] = 64,
     rows: Annotated[int, typer.Option(help="How many samples are made at once.")] = 16,
     steps: Annotated[int, typer.Option(help="Denoising steps.")] = 25,
+    dtype: DType = None,
     seed: Annotated[int, typer.Option(min=0, help="Of facts and noise. The same one gives the same figures.")] = 0,
     output_dir: Annotated[Path, typer.Option(help="Folder for report and picture.")] = OUTPUT_DIR,
     as_json: AsJson = False,
@@ -188,7 +190,7 @@ def evaluate(
     except ModuleNotFoundError as error:
         raise ConfigError(f"evaluations need {error.name}; pip install 'comfyui-codi[evaluate]'") from error
 
-    evaluate_command(what, model, output_dir, as_json=as_json, count=count, rows=rows, steps=steps, seed=seed)
+    evaluate_command(what, model, dtype, output_dir, as_json=as_json, count=count, rows=rows, steps=steps, seed=seed)
 
 
 @app.command("convert")

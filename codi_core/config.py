@@ -37,7 +37,8 @@ class CoDiConfig:
     """A whole model: its parts' constructor arguments and what ties them together.
 
     parts: part name → arguments of its class (see parts.py). mel: arguments of the mel front end.
-    frames_per_second: of the videos it makes. noise_schedule: in diffusers' words.
+    frames_per_second: of the videos it makes. noise_schedule: in diffusers' words. guided_alignment: whether guidance
+    acts on environments, too (`JointDenoiser.guided`); the paper doesn't tell, the released code doesn't.
     """
 
     name: str
@@ -46,6 +47,7 @@ class CoDiConfig:
     frames_per_second: Fraction
     mel: Mapping[str, Any] = field(default_factory=lambda: dict(MEL))
     noise_schedule: Mapping[str, Any] = field(default_factory=lambda: dict(NOISE_SCHEDULE))
+    guided_alignment: bool = False
 
     def to_index(self) -> dict[str, Any]:
         """The content of model_index.json; the parts' arguments stand in their own folders."""
@@ -57,6 +59,7 @@ class CoDiConfig:
             "frames_per_second": str(self.frames_per_second),
             "mel": dict(self.mel),
             "noise_schedule": dict(self.noise_schedule),
+            "guided_alignment": self.guided_alignment,
         }
 
     def with_modalities(self, folder: Path) -> CoDiConfig:
@@ -75,6 +78,7 @@ class CoDiConfig:
                 frames_per_second=Fraction(index["frames_per_second"]),
                 mel=index["mel"],
                 noise_schedule=index["noise_schedule"],
+                guided_alignment=index.get("guided_alignment", False),
             )
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise CheckpointError(
@@ -242,6 +246,7 @@ def mini() -> CoDiConfig:
         name="codi-mini",
         frames_per_second=Fraction(25, 4),
         noise_schedule=ZERO_TERMINAL_SNR_SCHEDULE,
+        guided_alignment=True,
         modalities={
             Modality.TEXT: ModalityConfig(diffuser="diffuser_text", latent_scale=1.0, guidance=3.0),
             Modality.IMAGE: ModalityConfig(diffuser="diffuser_image", latent_scale=1.0, size=vision, guidance=3.0),

@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from . import media
-from .errors import choose
 from .headless.folders import next_number
-from .headless.host import default_dtype, device
+from .headless.host import chosen_dtype, device
 from .mixing import mix
 from .modality import FACTS, Modality
-from .parts import DTYPES
 from .pipeline import CoDiPipeline
 from .sampling import StepReport
 from .terminal import progress_bars
@@ -42,8 +40,7 @@ def generate_command(
     Files are written once everything is decoded, so that an interrupted run leaves none.
     """
     given = [media.read(prompt, kind) if isinstance(prompt, Path) else prompt for kind, prompt in prompts]
-    precision = default_dtype() if dtype is None else DTYPES[choose("dtype", dtype, DTYPES)]
-    pipeline = CoDiPipeline.from_pretrained(model, dtype=precision, device=device(), offload=offload)
+    pipeline = CoDiPipeline.from_pretrained(model, dtype=chosen_dtype(dtype), device=device(), offload=offload)
     with progress_bars() as bars:
         task = bars.add_task(" + ".join(to), total=None)
 

@@ -167,7 +167,12 @@ class CoDiPipeline:
             modality: cast(UNet, self.parts[self.config.modalities[modality].diffuser]) for modality in outputs
         }
         video = self.config.modalities.get(Modality.VIDEO)
-        return JointDenoiser(diffusers, chosen, window_frames=None if video is None else video.size.frames)
+        return JointDenoiser(
+            diffusers,
+            chosen,
+            window_frames=None if video is None else video.size.frames,
+            guided=self.config.guided_alignment,
+        )
 
     def decode(self, latents: Latents, modality: Modality | str) -> Any:
         """One output: list[str], Picture, Frames or Waveform, with as many rows as the latents.

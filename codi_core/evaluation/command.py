@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import choose
-from ..headless.host import default_dtype, device
+from ..headless.host import chosen_dtype, device
 from ..media_files import written_whole
 from ..pipeline import CoDiPipeline
 from ..terminal import progress_bars
@@ -31,14 +31,16 @@ EXPERIMENTS: dict[str, type[Experiment]] = {
 }
 
 
-def evaluate_command(what: str, model: str, output_dir: Path, *, as_json: bool, **settings: Any) -> None:
+def evaluate_command(
+    what: str, model: str, dtype: str | None, output_dir: Path, *, as_json: bool, **settings: Any
+) -> None:
     """Run one evaluation with progress on stderr. settings: of `EvaluationSettings`.
 
     Raises ConfigError for an unknown evaluation or settings out of range, CheckpointError for an unusable model.
     """
     experiment = EXPERIMENTS[choose("evaluation", what, EXPERIMENTS)]()
     chosen = EvaluationSettings(**settings)
-    pipeline = CoDiPipeline.from_pretrained(model, dtype=default_dtype(), device=device())
+    pipeline = CoDiPipeline.from_pretrained(model, dtype=chosen_dtype(dtype), device=device())
     with progress_bars() as bars:
         task = bars.add_task(what, total=None)
 
@@ -48,7 +50,7 @@ def evaluate_command(what: str, model: str, output_dir: Path, *, as_json: bool, 
         report = run_experiment(what, experiment, pipeline, chosen, output_dir, show)
     if report is None:  # another process has it
         return
-    told = {"evaluation": what, "model": model, "settings": settings, **report}
+    told = {"evaluation": what, "model": model, "settings": {**settings, "dtype": str(pipeline.parts.dtype)}, **report}
     files = {"report": output_dir / f"{what}.json", "picture": output_dir / f"{what}.png"}
     with written_whole(files["report"]) as scratch:
         scratch.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")

@@ -16,9 +16,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .. import media
+from ..errors import choose
 from ..host_values import from_host, to_host_audio, to_host_frames
 from ..media_files import SoundInfo
 from ..modality import Modality
+from ..parts import DTYPES
 from ..values import Frames, Waveform
 from . import folders, io, ui
 
@@ -74,6 +76,11 @@ def device() -> torch.device:
 def default_dtype() -> torch.dtype:
     """The fastest precision that can be trusted on this machine."""
     return torch.float16 if torch.cuda.is_available() else torch.float32
+
+
+def chosen_dtype(name: str | None) -> torch.dtype:
+    """A precision by its name, or the default. Raises ConfigError for an unknown name."""
+    return default_dtype() if name is None else DTYPES[choose("dtype", name, DTYPES)]
 
 
 def model_folders() -> list[Path]:

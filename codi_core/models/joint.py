@@ -62,11 +62,14 @@ class JointDenoiser:
     Paper → here: V_A(z_A) → `environments()[A]`; cross-attention of U_A to V_B(z_B) → the connectors of `diffusers[A]`.
     A single output uses no connectors; nor does a diffuser that has none (weights without latent alignment).
     window_frames: how much of a video is denoised at once; longer ones in overlapping windows. None: all of it.
+    guided: whether null prompts come without environments, so that guidance leads to what the others are making as it
+    leads to the prompt. Else it leads away from the null prompt alone, and not at all where nothing is asked for.
     """
 
     diffusers: Mapping[Modality, UNet]
     alignment: Alignment = Alignment.PAPER
     window_frames: int | None = None
+    guided: bool = False
 
     def environments(
         self, latents: Mapping[Modality, Tensor], timestep: Shaped[Tensor, "batch"]
@@ -113,14 +116,24 @@ class JointDenoiser:
         context: of `UNet.prepare_context`. Its rows may be a multiple of the latent's (guidance: null rows first,
         then the prompt's); latent, timestep and environments are then repeated to match.
         """
-        diffuser = self.diffusers[modality]
         seen = _SEEN[self.alignment](modality, environments) if modality in environments else None
         copies = len(next(iter(context.values())).values) // len(latent)
-        memories = dict(context)
-        if seen is not None:
-            # Windows see others as a whole: which of their moments belong to which window isn't told.
-            seen = whole(seen) if self._is_long(latent) else seen
-            memories |= diffuser.prepare_environment(seen.repeat(copies, 1, 1))
+        if seen is None:
+            return self._denoise(modality, latent, timestep, context, copies)
+        # Windows see others as a whole: which of their moments belong to which window isn't told.
+        seen = whole(seen) if self._is_long(latent) else seen
+        if not self.guided:
+            environment = self.diffusers[modality].prepare_environment(seen.repeat(copies, 1, 1))
+            return self._denoise(modality, latent, timestep, dict(context) | environment, copies)
+        # Connectors cannot be left out for some of the rows.
+        branches = [{module: memory.part(i, copies) for module, memory in context.items()} for i in range(copies)]
+        branches[-1] |= self.diffusers[modality].prepare_environment(seen)
+        return torch.cat([self._denoise(modality, latent, timestep, branch, 1) for branch in branches])
+
+    def _denoise(
+        self, modality: Modality, latent: Tensor, timestep: Shaped[Tensor, "batch"], memories: Memories, copies: int
+    ) -> Tensor:
+        diffuser = self.diffusers[modality]
         latent = latent.to(diffuser.dtype)
         rows, timesteps = latent.repeat(copies, *(1,) * (latent.ndim - 1)), timestep.repeat(copies)
         if latent.ndim < VIDEO_AXES:
@@ -133,15 +146,18 @@ class JointDenoiser:
         timestep: Shaped[Tensor, "batch"],
         contexts: Mapping[Modality, Float[Tensor, "rows tokens width"]],
     ) -> dict[Modality, Tensor]:
-        """The noise in every output, in one call; samplers prepare the contexts once and call the steps above."""
+        """The noise in every output that a context is given for, in one call; the others are only listened to.
+
+        Samplers prepare the contexts once and call the steps above.
+        """
         environments = self.environments(latents, timestep)
         return {
             modality: self.denoise(
                 modality,
-                latent,
+                latents[modality],
                 timestep,
-                self.prepare_context(modality, contexts[modality]),
+                self.prepare_context(modality, context),
                 environments,
             )
-            for modality, latent in latents.items()
+            for modality, context in contexts.items()
         }

@@ -35,6 +35,11 @@ class Memory:
         keys = None if self.keys is None else self.keys.repeat_interleave(times, dim=0)
         return Memory(keys, self.values.repeat_interleave(times, dim=0))
 
+    def part(self, index: int, parts: int) -> Memory:
+        """One of `parts` equal numbers of rows."""
+        keys = None if self.keys is None else self.keys.chunk(parts)[index]
+        return Memory(keys, self.values.chunk(parts)[index])
+
 
 Memories = dict[nn.Module, Memory]
 """Per attending module (transformer or connector) its prepared context."""

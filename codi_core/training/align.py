@@ -148,7 +148,64 @@ class DisplacingDenoiser(JointDenoiser):
         }
 
 
-class AlignObjective(nn.Module):
+def free_connectors(diffusers: Mapping[Modality, UNet], modalities: Sequence[Modality]) -> None:
+    """Let the connectors of these modalities learn."""
+    for modality in modalities:
+        for connector in diffusers[modality].connectors():
+            connector.requires_grad_(True)
+
+
+class ListeningObjective(nn.Module):
+    """The diffusion loss of one of a pair, whose connectors learn to heed the other's V. V itself stays as it is, so
+    that a step costs one network's work.
+    """
+
+    def __init__(
+        self,
+        listeners: tuple[Modality, ...],
+        pair: tuple[Modality, Modality],
+        diffusers: Mapping[Modality, UNet],
+        scheduler: Any,
+        table: Columns,
+        nulls: Mapping[Modality, Float[Tensor, "width"]],
+    ):
+        super().__init__()
+        self.diffusers = nn.ModuleDict({str(modality): diffusers[modality] for modality in pair})
+        self.diffusers.requires_grad_(False)
+        free_connectors(diffusers, listeners)
+        self.partners = {modality: diffusers[modality] for modality in pair}
+        self.listeners = listeners
+        self.pair = pair
+        self.scheduler = scheduler
+        self.table = table
+        self.nulls = nulls
+
+    def draw(self, count: int, generator: torch.Generator) -> dict[str, Any]:
+        """Prompts are captions that leave facts open, or empty: what is open only the other output can tell."""
+        rows, noised = noised_rows(self.table, self.pair, count, generator)
+        shift = max(TIMESTEP_SHIFT[modality] for modality in self.pair)
+        noised["timestep"] = draw_timesteps(count, generator, shift)
+        kinds = [modality for modality in Modality if f"prompt_{modality}" in self.table]
+        prompts = torch.stack([pick(self.table[f"prompt_{kind}"], rows, generator) for kind in kinds], dim=1)
+        empty = torch.rand(count, 1, 1, generator=generator) < EMPTY
+        nulls = torch.stack([self.nulls[kind] for kind in kinds])
+        prompts = torch.where(empty, nulls[None], prompts)
+        width = self.partners[self.pair[0]].config["environment"]["width"]
+        return {
+            **noised,
+            "context": mixed_prompts(prompts, nulls, generator),
+            "displaced": {modality: displacements(count, width, generator) for modality in self.pair},
+        }
+
+    def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        context: Tensor = batch["context"]
+        contexts = dict.fromkeys(self.listeners, context)
+        denoiser = DisplacingDenoiser(self.partners, displaced=batch["displaced"])
+        loss = diffusion_loss(denoiser, self.scheduler, batch["clean"], batch["noise"], batch["timestep"], contexts)
+        return {"loss": loss}
+
+
+class AlignObjective(ListeningObjective):
     """Diffusion losses of both directions plus the contrast between V of the pair; the trunks stay frozen."""
 
     def __init__(
@@ -159,40 +216,20 @@ class AlignObjective(nn.Module):
         table: Columns,
         nulls: Mapping[Modality, Float[Tensor, "width"]],
     ):
-        super().__init__()
+        super().__init__(step.trained, step.pair, diffusers, scheduler, table, nulls)
+        # The frozen one's own loss, too, tells V of the other what it wants to hear.
+        self.listeners = step.pair
         self.contrast = ContrastObjective(step, diffusers, scheduler, table)
         self.contrast.projection.requires_grad_(False)
-        for modality in step.trained:
-            for connector in diffusers[modality].connectors():
-                connector.requires_grad_(True)
-        self.partners = {modality: diffusers[modality] for modality in step.pair}
-        self.pair = step.pair
-        self.scheduler = scheduler
-        self.table = table
-        self.nulls = nulls
+        free_connectors(diffusers, step.trained)
 
     def draw(self, count: int, generator: torch.Generator) -> dict[str, Any]:
-        """Prompts are captions that leave facts open, or empty: what is open only the other output can tell."""
-        rows, noised = noised_rows(self.table, self.pair, count, generator)
-        shift = max(TIMESTEP_SHIFT[modality] for modality in self.pair)
-        noised["timestep"] = draw_timesteps(count, generator, shift)
-        kinds = self.contrast.prompts
-        prompts = torch.stack([pick(self.table[f"prompt_{kind}"], rows, generator) for kind in kinds], dim=1)
-        empty = torch.rand(count, 1, 1, generator=generator) < EMPTY
-        nulls = torch.stack([self.nulls[kind] for kind in kinds])
-        prompts = torch.where(empty, nulls[None], prompts)
-        width = self.contrast.projection.out_features
         return {
-            **noised,
-            "context": mixed_prompts(prompts, nulls, generator),
-            "displaced": {modality: displacements(count, width, generator) for modality in self.pair},
+            **super().draw(count, generator),
             "contrasted": self.contrast.draw(count * CONTRASTED, generator),
         }
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        context: Tensor = batch["context"]
-        contexts = dict.fromkeys(self.pair, context)
-        denoiser = DisplacingDenoiser(self.partners, displaced=batch["displaced"])
-        crossed = diffusion_loss(denoiser, self.scheduler, batch["clean"], batch["noise"], batch["timestep"], contexts)
+        crossed = super().forward(batch)["loss"]
         contrast = contrast_of_pair(*self.contrast.environments(batch["contrasted"]))
         return {"loss": crossed + CONTRAST_WEIGHT * contrast, "crossed": crossed, "contrast": contrast}

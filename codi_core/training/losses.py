@@ -29,11 +29,11 @@ def diffusion_loss(
     timestep: Int[Tensor, "batch"],
     contexts: Mapping[Modality, Float[Tensor, "batch tokens width"]],
 ) -> Float[Tensor, ""]:
-    """Mean squared error per modality, then the mean over the modalities; all share the timestep."""
+    """Mean squared error per modality that has a context, then the mean over these; all share the timestep."""
     noisy = {modality: scheduler.add_noise(latent, noise[modality], timestep) for modality, latent in clean.items()}
     predicted = denoiser(noisy, timestep, contexts)
     losses = [
-        functional.mse_loss(predicted[modality].float(), diffusion_target(scheduler, latent, noise[modality], timestep))
-        for modality, latent in clean.items()
+        functional.mse_loss(output.float(), diffusion_target(scheduler, clean[modality], noise[modality], timestep))
+        for modality, output in predicted.items()
     ]
     return torch.stack(losses).mean()

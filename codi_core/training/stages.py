@@ -27,7 +27,7 @@ from ..parts import DIFFUSER, WEIGHTS_NAME, Parts, attach_tokenizers, build_part
 from ..pipeline import CoDiPipeline
 from ..processes import processes
 from ..sampling import make_scheduler
-from .align import ALIGN_STEPS, AlignObjective, AlignStep, ContrastObjective
+from .align import ALIGN_STEPS, AlignObjective, AlignStep, ContrastObjective, ListeningObjective
 from .autoencode import (
     AudioAutoencoderObjective,
     AutoencoderObjective,
@@ -252,6 +252,14 @@ def _contrast(step: AlignStep) -> Callable[[Workshop, TaskSettings], Objective]:
     return build
 
 
+def _listening(step: AlignStep, listener: Modality) -> Callable[[Workshop, TaskSettings], Objective]:
+    def build(workshop: Workshop, settings: TaskSettings) -> Objective:
+        nulls = null_embeddings(CoDiPipeline(workshop.config, workshop))
+        return ListeningObjective((listener,), step.pair, *_pair(workshop, step, settings), nulls)
+
+    return build
+
+
 def _alignment(step: AlignStep) -> Callable[[Workshop, TaskSettings], Objective]:
     def build(workshop: Workshop, settings: TaskSettings) -> Objective:
         nulls = null_embeddings(CoDiPipeline(workshop.config, workshop))
@@ -278,9 +286,14 @@ def tasks(config: CoDiConfig) -> dict[Stage, dict[str, Task]]:
     def aligned(step: AlignStep) -> dict[str, Task]:
         name, parts = "-".join(step.pair), tuple(diffuser[modality] for modality in step.trained)
         contrast = TaskSettings(steps=4000, batch=128, learning_rate=2e-3, rows=6000)
+        listening = TaskSettings(steps=5000, batch=64, learning_rate=1e-3, rows=6000)
         settings = TaskSettings(steps=1500, batch=16, learning_rate=6e-4, rows=6000)
         return {
             f"{name}-contrast": Task(parts, _contrast(step), contrast),
+            **{
+                f"{name}-heard-by-{modality}": Task((diffuser[modality],), _listening(step, modality), listening)
+                for modality in step.trained
+            },
             name: Task(parts, _alignment(step), settings),
         }
 

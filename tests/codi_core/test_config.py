@@ -88,6 +88,13 @@ def test_an_index_that_lacks_something_says_what(folder, key):
         CoDiConfig.from_folder(folder)
 
 
+def test_an_index_that_says_nothing_of_guided_alignment_means_none(folder):
+    index = read_json(folder / INDEX_NAME)
+    del index["guided_alignment"]
+    (folder / INDEX_NAME).write_text(json.dumps(index), encoding="utf-8")
+    assert not CoDiConfig.from_folder(folder).guided_alignment
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [

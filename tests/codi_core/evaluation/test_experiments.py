@@ -123,7 +123,8 @@ def test_an_unknown_evaluation_lists_the_known(tiny_folder, tmp_path):
 
 
 def test_files_are_listed(tiny_folder, tmp_path: Path):
-    given = ["--model", str(tiny_folder), "--output-dir", str(tmp_path), "--count", "1"]
+    given = ["--model", str(tiny_folder), "--output-dir", str(tmp_path), "--count", "1", "--dtype", "bf16"]
     result = CliRunner().invoke(app, ["evaluate", "retrieval", *given])
     assert result.stdout.splitlines() == [f"report\t{tmp_path}/retrieval.json", f"picture\t{tmp_path}/retrieval.png"]
-    assert json.loads((tmp_path / "retrieval.json").read_text())["settings"]["count"] == 1
+    settings = json.loads((tmp_path / "retrieval.json").read_text())["settings"]
+    assert settings == {"count": 1, "rows": 16, "steps": 25, "seed": 0, "dtype": "torch.bfloat16"}

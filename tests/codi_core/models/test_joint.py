@@ -54,6 +54,26 @@ def test_in_released_alignment_no_output_heeds_another(outputs, denoise):
             assert torch.equal(before[modality], after[modality])
 
 
+@pytest.mark.parametrize("outputs", SETS, ids="+".join)
+def test_where_guidance_acts_on_environments_the_null_prompt_is_alone(outputs, tiny_diffusers):
+    diffusers = {modality: tiny_diffusers[modality] for modality in outputs}
+    latents = {modality: random(*SHAPES[modality]) for modality in outputs}
+    null, prompt = random(2, 1, 20, seed=1), random(2, 1, 20, seed=2)
+
+    def made(context, **options):
+        denoiser = JointDenoiser(diffusers, **options)
+        with torch.no_grad():
+            return denoiser(latents, STEP, dict.fromkeys(outputs, context))
+
+    both, prompted = made(torch.cat([null, prompt]), guided=True), made(prompt)
+    for modality in outputs:
+        with torch.no_grad():
+            alone = JointDenoiser({modality: diffusers[modality]})(
+                {modality: latents[modality]}, STEP, {modality: null}
+            )[modality]
+        torch.testing.assert_close(both[modality], torch.cat([alone, prompted[modality]]))
+
+
 @pytest.fixture
 def timed(tiny_diffusers):
     """Diffusers whose environments keep time; all weights as before but for connectors that act."""

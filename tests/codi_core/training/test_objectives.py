@@ -18,6 +18,7 @@ from comfyui_codi.codi_core.training.align import (
     AlignObjective,
     AlignStep,
     ContrastObjective,
+    ListeningObjective,
     weighted_contrast,
 )
 from comfyui_codi.codi_core.training.autoencode import spectral_distance
@@ -99,6 +100,16 @@ def test_contrast_alone_moves_the_environment_encoders_of_the_trained(step: Alig
     diffusers = {modality: diffuser(modality) for modality in step.pair}
     moved = moved_networks(ContrastObjective(step, diffusers, make_scheduler("ddim"), table(*step.pair)))
     assert {".".join(name.split(".")[:2]) for name in moved} == {f"{m}.environment_encoder" for m in step.trained}
+
+
+@pytest.mark.parametrize("listener", ALIGN_STEPS[0].trained)
+def test_listening_moves_the_connectors_of_the_listener_alone(listener: Modality) -> None:
+    pair = ALIGN_STEPS[0].pair
+    diffusers = {modality: diffuser(modality) for modality in pair}
+    scheduler = make_scheduler("ddim")
+    moved = moved_networks(ListeningObjective((listener,), pair, diffusers, scheduler, table(*pair), NULLS))
+    assert moved
+    assert all(name.startswith(f"{listener}.") and ".connector." in name for name in moved)
 
 
 def test_partners_are_not_found_by_a_timestep_that_they_share() -> None:
