@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from typing import Any
 
 from .config import CoDiConfig
 from .errors import ShapeError
@@ -85,3 +86,50 @@ _SHAPES: dict[Modality, Callable[[CoDiConfig, Modality, OutputSize], tuple[int, 
 def latent_shape(config: CoDiConfig, modality: Modality, size: OutputSize) -> tuple[int, ...]:
     """The shape of one latent, without the batch axis. Raises ShapeError for sizes that the model cannot make."""
     return _SHAPES[modality](config, modality, resolve_size(config, modality, size))
+
+
+def _picture_size(config: CoDiConfig, shape: Sequence[int]) -> dict[str, Any]:
+    factor = _factor(config, "image_autoencoder")
+    return {"height": shape[-2] * factor, "width": shape[-1] * factor}
+
+
+_SIZES: dict[Modality, Callable[[CoDiConfig, Sequence[int]], dict[str, Any]]] = {
+    Modality.TEXT: lambda config, shape: {},
+    Modality.IMAGE: _picture_size,
+    Modality.VIDEO: lambda config, shape: {**_picture_size(config, shape), "frames": shape[1]},
+    Modality.AUDIO: lambda config, shape: {
+        "seconds": shape[1]
+        * _factor(config, "audio_autoencoder")
+        * config.mel["hop_samples"]
+        / config.mel["sample_rate_hz"]
+    },
+}
+
+
+def size_of(config: CoDiConfig, modality: Modality, shape: Sequence[int]) -> OutputSize:
+    """The size that a latent of this shape (without the batch axis) has when decoded.
+
+    Raises ShapeError for a latent that this model doesn't make.
+    """
+    wanted = latent_shape(config, modality, OutputSize())
+    found = OutputSize(**_SIZES[modality](config, shape)) if len(shape) == len(wanted) else None
+    if found is None or latent_shape(config, modality, found) != tuple(shape):
+        raise ShapeError(
+            f"wanted a {modality} latent such as {config.name} makes, for instance {wanted}, got {tuple(shape)}; "
+            "encode it with the same model"
+        )
+    return found
+
+
+def filled(config: CoDiConfig, size: OutputSize, known: Mapping[Modality, OutputSize]) -> OutputSize:
+    """`size`; what it leaves open is taken from what is known: sounds last as long as a known video, and videos as long
+    as a known sound."""
+    merged: dict[str, Any] = {}
+    for each in (*known.values(), size):
+        merged |= {name: value for name, value in vars(each).items() if value is not None}
+    rate = float(config.frames_per_second)
+    if Modality.VIDEO in known:
+        merged.setdefault("seconds", merged["frames"] / rate)
+    if Modality.AUDIO in known:
+        merged.setdefault("frames", max(1, round(merged["seconds"] * rate)))
+    return OutputSize(**merged)

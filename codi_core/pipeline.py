@@ -19,7 +19,8 @@ from . import encoders
 from .config import INDEX_NAME, CoDiConfig
 from .decoders import build_codec
 from .errors import CheckpointError, ConfigError, ShapeError, choose
-from .geometry import latent_shape
+from .fitting import fit
+from .geometry import filled, latent_shape, size_of
 from .mixing import MixMode, mix
 from .modality import Modality
 from .models.joint import Alignment, JointDenoiser
@@ -28,8 +29,8 @@ from .mutual import Coupling, MutualConditioning
 from .offload import OFFLOADING, Offload
 from .parts import Parts
 from .precision import check_precision
-from .sampling import JointSampler, OnStep, SchedulerName, noise_generator
-from .values import Condition, Latents, Media, OutputSize, modality_of
+from .sampling import JointSampler, Known, OnStep, SchedulerName, noise_generator
+from .values import Condition, Latents, Media, OutputSize, Waveform, modality_of
 
 BUNDLED = {"codi-mini": Path(__file__).parent / "assets" / "codi-mini"}
 
@@ -96,6 +97,20 @@ class CoDiPipeline:
             null = encoders.encode(self.parts, negative).float()
         return Condition(embedding, null.expand_as(embedding))
 
+    @torch.no_grad()
+    def encode_latent(self, media: Media, size: OutputSize = OutputSize()) -> Latents:  # noqa: B008 (immutable)
+        """Media as the latent that would be decoded to them, for `sample` to keep or to change.
+
+        size: what to make of them, see `fit`. Raises ShapeError for sizes that the model doesn't make.
+        """
+        self.parts.begin_stage()
+        modality = modality_of(media)
+        codec = build_codec(modality, self.parts, self.config)
+        latent = codec.encode(fit(self.config, modality, media, size))
+        seconds = media.duration_s if isinstance(media, Waveform) else None
+        limits = [limit for limit in (seconds, size.seconds) if limit is not None]
+        return Latents({modality: latent}, min(limits) if seconds is not None else None)
+
     def sample(
         self,
         condition: Condition,
@@ -107,6 +122,8 @@ class CoDiPipeline:
         scheduler: str = SchedulerName.DDIM,
         alignment: str | None = None,
         coupling: Coupling = Coupling(),  # noqa: B008 (immutable)
+        known: Latents | None = None,
+        strength: float = 0.0,
         seed: int = 0,
         on_step: OnStep | None = None,
     ) -> Latents:
@@ -114,19 +131,29 @@ class CoDiPipeline:
 
         guidance: one scale, or one per modality; 1 follows the prompt alone; None takes the model's own scales.
         coupling: how strongly outputs prompt one another with the alignment "mutual".
+        known: latents of `encode_latent` or of another run. They are among the outputs, and the others are made to fit
+        them. Sizes that are left open become those of what is known.
+        strength: how much of what is known changes: 0 keeps it, 1 makes it anew. Where a mask of it is 0, it stays.
         The same seed gives the same latents, bit by bit, on the same machine.
         Raises ConfigError for unknown names, ShapeError for sizes that the model cannot make, and whatever `on_step`
         raises, which is how a run is cancelled.
         """
-        outputs = [choose("modality", str(name), self.config.modalities) for name in dict.fromkeys(to)]
+        known = Latents({}) if known is None else known
+        asked = [choose("modality", str(name), self.config.modalities) for name in dict.fromkeys(to)]
+        outputs = [*asked, *(modality for modality in known.samples if modality not in asked)]
         if not outputs:
-            known = ", ".join(self.config.modalities)
-            raise ConfigError(f"wanted at least one output, got none; choose among {known}")
+            known_names = ", ".join(self.config.modalities)
+            raise ConfigError(f"wanted at least one output, got none; choose among {known_names}")
         self.parts.begin_stage()
         if guidance is None:
             guidance = {modality: self.config.modalities[modality].guidance for modality in outputs}
         rows = len(condition.embedding)
+        sizes = {modality: size_of(self.config, modality, one.shape[1:]) for modality, one in known.samples.items()}
+        if known.seconds is not None and Modality.AUDIO in sizes:
+            sizes[Modality.AUDIO] = OutputSize(seconds=known.seconds)
+        size = filled(self.config, size, sizes)
         shapes = {modality: latent_shape(self.config, modality, size) for modality in outputs}
+        shapes |= {modality: tuple(one.shape[1:]) for modality, one in known.samples.items()}
         generators = {modality: noise_generator(seed, modality) for modality in outputs}
         noise = {
             # Row by row, so that a larger batch begins with the same rows as a smaller one.
@@ -146,9 +173,19 @@ class CoDiPipeline:
             guidance=guidance,
             generators=generators,
             mutual=self._mutual(outputs, coupling) if denoiser.alignment is Alignment.MUTUAL else None,
+            known={modality: self._known(known, modality, strength, rows) for modality in known.samples},
             on_step=on_step,
         )
         return Latents(samples, size.seconds)
+
+    def _known(self, known: Latents, modality: Modality, strength: float, rows: int) -> Known:
+        latent, mask = known.samples[modality].to(self.parts.device), known.masks.get(modality)
+        if len(latent) not in (1, rows):
+            raise ShapeError(
+                f"wanted 1 {modality} to keep, or {rows} of them, one for each row of the condition, got {len(latent)}"
+            )
+        mask = None if mask is None else mask.to(self.parts.device)
+        return Known(latent=latent.expand(rows, *latent.shape[1:]), strength=strength, mask=mask)
 
     def _mutual(self, outputs: Sequence[Modality], coupling: Coupling) -> MutualConditioning:
         codecs = {modality: build_codec(modality, self.parts, self.config) for modality in outputs}

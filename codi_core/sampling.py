@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -133,6 +134,34 @@ def guidance_scales(
     return scales
 
 
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What one output starts from, instead of noise alone.
+
+    latent: clean, as many rows as the noise. strength: share of the run in which it is made anew, from 0 (kept as it
+    is, so that others come to agree with it) to 1. mask: where it is made anew at all (1) and where it is kept (0);
+    expands to the latent. None: everywhere.
+    """
+
+    latent: Tensor
+    strength: float = 0.0
+    mask: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.strength <= 1:
+            raise ConfigError(f"strength must lie between 0 (keep) and 1 (make anew), got {self.strength}")
+
+    def first_step(self, steps: int) -> int:
+        """How many steps are over when it begins to change; `steps` if it never does."""
+        return steps - math.ceil(round(self.strength * steps, 6))
+
+    def standing_in(self, made: Tensor, level: Tensor, *, changes: bool) -> Tensor:
+        """What was made, with the known in its place at the same noise level where it is kept."""
+        if not changes:
+            return level
+        return made if self.mask is None else level + self.mask * (made - level)
+
+
 class JointSampler:
     """Denoises all outputs together, step by step (CoDi paper, joint generation; classifier-free guidance).
 
@@ -177,7 +206,8 @@ class JointSampler:
         contexts: Mapping[Modality, Any],
         scales: Mapping[Modality, float],
     ) -> dict[Modality, Tensor]:
-        """The guided model output per modality: null + scale · (prompt - null); one branch where the scale is 1."""
+        """The guided model output per modality with a context: null + scale · (prompt - null); one branch where the
+        scale is 1."""
         batch = len(next(iter(latents.values())))
         rows = timestep.expand(batch)
         inputs = {
@@ -186,8 +216,8 @@ class JointSampler:
         }
         environments = self.denoiser.environments(inputs, rows)
         guided = {}
-        for modality, latent in inputs.items():
-            output = self.denoiser.denoise(modality, latent, rows, contexts[modality], environments).float()
+        for modality, context in contexts.items():
+            output = self.denoiser.denoise(modality, inputs[modality], rows, context, environments).float()
             if len(output) != batch:
                 null, prompted = output.chunk(2)
                 output = null + scales[modality] * (prompted - null)
@@ -231,6 +261,27 @@ class JointSampler:
                 )
         return following
 
+    def known_at(
+        self,
+        index: int,
+        latents: Mapping[Modality, Tensor],
+        noise: Mapping[Modality, Tensor],
+        known: Mapping[Modality, Known],
+    ) -> dict[Modality, Tensor]:
+        """The latents before step `index` (from 0 on), or after the last one, with what is known where it is kept."""
+        placed = dict(latents)
+        for modality, one in known.items():
+            scheduler = self.schedulers[modality]
+            steps, first = len(scheduler.timesteps), one.first_step(len(scheduler.timesteps))
+            if index < steps:
+                level = scheduler.add_noise(one.latent, noise[modality], scheduler.timesteps[index : index + 1])
+            else:
+                level = one.latent
+            # What is made anew all the way starts from noise, whatever signal the schedule would leave in it.
+            changes = first < index or first == index == 0
+            placed[modality] = one.standing_in(placed[modality], level, changes=changes)
+        return placed
+
     @torch.no_grad()
     def sample(
         self,
@@ -241,25 +292,33 @@ class JointSampler:
         guidance: float | Mapping[Modality, float],
         generators: Mapping[Modality, torch.Generator],
         mutual: MutualConditioning | None = None,
+        known: Mapping[Modality, Known] | None = None,
         on_step: OnStep | None = None,
     ) -> dict[Modality, Tensor]:
         """Clean latents from noise. The batch of `condition` must equal the noise's.
 
         mutual: how several outputs condition one another, if they do; a single one has nobody to listen to.
+        known: what some of the outputs start from. What is kept comes back bit by bit; the others see it as they see
+        one another, at the noise level of the step.
 
         Raises ConfigError for unusable steps or guidance, ShapeError if a latent stops being finite, and whatever
         `on_step` raises.
         """
+        known = known or {}
         scales = guidance_scales(guidance, noise)
         latents = self.start(noise, steps)
         contexts = self.contexts(dict.fromkeys(noise, condition), scales)
         timesteps = next(iter(self.schedulers.values())).timesteps
-        for index, timestep in enumerate(timesteps, start=1):
-            predicted = self.noise(latents, timestep, contexts, scales)
-            if mutual is not None and len(noise) > 1 and mutual.coupling.looks(index, len(timesteps)):
-                clean = self.clean(predicted, timestep, latents)
+        begins = {modality: one.first_step(len(timesteps)) for modality, one in known.items()}
+        for index, timestep in enumerate(timesteps):
+            latents = self.known_at(index, latents, noise, known)
+            acting = {modality: each for modality, each in contexts.items() if begins.get(modality, 0) <= index}
+            predicted = self.noise(latents, timestep, acting, scales)
+            if mutual is not None and len(noise) > 1 and mutual.coupling.looks(index + 1, len(timesteps)):
+                clean = {modality: one.latent for modality, one in known.items()}
+                clean |= self.clean(predicted, timestep, latents)
                 contexts = self.contexts(mutual.conditions(condition, clean), scales)
-            latents = self.step(predicted, timestep, latents, generators)
+            latents |= self.step(predicted, timestep, latents, generators)
             if on_step is not None:
-                on_step(StepReport(index, len(timesteps), latents))
-        return latents
+                on_step(StepReport(index + 1, len(timesteps), latents))
+        return self.known_at(len(timesteps), latents, noise, known)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 
 from jaxtyping import Float
@@ -96,10 +96,13 @@ class Latents:
 
     samples: image (b, c, h, w), video (b, c, f, h, w), audio (b, c, time, mel), text (b, width).
     seconds: how much of the sound was asked for; a latent may be longer, since it is made of whole cells.
+    masks: where a run that starts from these makes them anew (1) and where it keeps them (0); each expands to its
+    sample.
     """
 
     samples: Mapping[Modality, Tensor]
     seconds: float | None = None
+    masks: Mapping[Modality, Float[Tensor, "..."]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
