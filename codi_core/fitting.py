@@ -13,9 +13,9 @@ from torch.nn import functional
 
 from .config import CoDiConfig
 from .errors import ShapeError
-from .geometry import latent_shape, resolve_size, size_of
+from .geometry import filled, latent_shape, resolve_size, size_of
 from .modality import Modality
-from .values import Frames, OutputSize, Picture, Waveform
+from .values import Frames, Latents, OutputSize, Picture, Waveform
 
 
 def covering(
@@ -81,3 +81,34 @@ def fit(config: CoDiConfig, modality: Modality, media: Any, size: OutputSize) ->
     """
     latent_shape(config, modality, size)
     return _FIT[modality](config, media, size)
+
+
+TIMED = {Modality.VIDEO: 2, Modality.AUDIO: 1}
+"""Modalities that last, and how many axes of their latents follow the one along which time runs."""
+
+
+def masked_in_time(
+    config: CoDiConfig, latents: Latents, modality: Modality, start_s: float, end_s: float | None = None
+) -> Latents:
+    """The latents, of whose video or sound only what lies between two moments is made anew.
+
+    end_s: None stands for its end. A frame, or a cell of sound, belongs to the span in which its middle lies.
+    Raises ShapeError for modalities without time, for latents without this modality, and for a span that holds nothing.
+    """
+    if modality not in TIMED:
+        raise ShapeError(f"wanted {' or '.join(TIMED)}, which last for some time, got {modality}")
+    if modality not in latents.samples:
+        raise ShapeError(f"wanted latents with {modality} to mask, got {', '.join(latents.samples)}; encode one first")
+    shape = latents.samples[modality].shape[1:]
+    extent = filled(config, OutputSize(), {modality: size_of(config, modality, shape)})
+    assert extent.seconds is not None
+    count = shape[-1 - TIMED[modality]]
+    middle_s = (torch.arange(count) + 0.5) * extent.seconds / count
+    mask = ((middle_s >= start_s) & (middle_s < (extent.seconds if end_s is None else end_s))).float()
+    if not mask.any():
+        raise ShapeError(
+            f"wanted a span within the {extent.seconds:.2f} s of the {modality}, got {start_s:g} to "
+            f"{'its end' if end_s is None else f'{end_s:g}'} s, which holds nothing of it"
+        )
+    mask = mask.reshape(-1, *(1,) * TIMED[modality])
+    return replace(latents, masks={**latents.masks, modality: mask})

@@ -135,8 +135,8 @@ class CoDiPipeline:
         them. Sizes that are left open become those of what is known.
         strength: how much of what is known changes: 0 keeps it, 1 makes it anew. Where a mask of it is 0, it stays.
         The same seed gives the same latents, bit by bit, on the same machine.
-        Raises ConfigError for unknown names, ShapeError for sizes that the model cannot make, and whatever `on_step`
-        raises, which is how a run is cancelled.
+        Raises ConfigError for unknown names and strengths that are no use, ShapeError for sizes that the model cannot
+        make and latents of another model, and whatever `on_step` raises, which is how a run is cancelled.
         """
         known = Latents({}) if known is None else known
         asked = [choose("modality", str(name), self.config.modalities) for name in dict.fromkeys(to)]
@@ -144,6 +144,11 @@ class CoDiPipeline:
         if not outputs:
             known_names = ", ".join(self.config.modalities)
             raise ConfigError(f"wanted at least one output, got none; choose among {known_names}")
+        if known.masks and not strength:
+            raise ConfigError(
+                f"a mask says what of the {' and '.join(known.masks)} is made anew, but strength is 0 and changes "
+                "nothing; raise it, or leave the mask out"
+            )
         self.parts.begin_stage()
         if guidance is None:
             guidance = {modality: self.config.modalities[modality].guidance for modality in outputs}

@@ -104,6 +104,12 @@ class Latents:
     seconds: float | None = None
     masks: Mapping[Modality, Float[Tensor, "..."]] = field(default_factory=dict)
 
+    def joined(self, other: Latents) -> Latents:
+        """Both; where both hold the same modality, the other's."""
+        seconds = self.seconds if other.seconds is None else other.seconds
+        masks = {modality: mask for modality, mask in self.masks.items() if modality not in other.samples}
+        return Latents({**self.samples, **other.samples}, seconds, {**masks, **other.masks})
+
 
 @dataclass(frozen=True, kw_only=True)
 class OutputSize:

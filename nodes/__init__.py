@@ -5,6 +5,7 @@ from __future__ import annotations
 from .decode import DecodeAudio, DecodeImage, DecodeText, DecodeVideo
 from .encode import EncodeModality
 from .host import ComfyExtension, io
+from .keep import EncodeLatents, MaskLatents
 from .load import LoadCoDi
 from .mix import InterpolateConditions
 from .sample import JointSampler
@@ -13,6 +14,8 @@ NODES: list[type[io.ComfyNode]] = [
     LoadCoDi,
     EncodeModality,
     InterpolateConditions,
+    EncodeLatents,
+    MaskLatents,
     JointSampler,
     DecodeImage,
     DecodeVideo,

@@ -9,7 +9,7 @@ from ..codi_core.pipeline import CoDiPipeline
 from .host import CoDiCondition, CoDiModel, io, schema
 
 
-def _prompt_input(name: str, tooltip: str, **text: Any) -> io.MultiType.Input:
+def media_input(name: str, tooltip: str, **text: Any) -> io.MultiType.Input:
     """A text box that is also a socket for every other modality."""
     box = io.String.Input(name, multiline=True, default="", tooltip=tooltip, **text)
     return io.MultiType.Input(box, types=[io.Image, io.Audio, io.Video])
@@ -25,12 +25,12 @@ class EncodeModality(io.ComfyNode):
             "space, so any of them can be mixed and can lead to any output.",
             inputs=[
                 CoDiModel.Input("model", tooltip="The model from Load CoDi."),
-                _prompt_input(
+                media_input(
                     "prompt",
                     "What to make: type a text, or connect an image, a sound or a video.",
                     placeholder="a text, or connect an image, a sound or a video",
                 ),
-                _prompt_input(
+                media_input(
                     "negative",
                     "What to stay away from: a text, image, sound or video. Empty is neutral.",
                     placeholder="what to stay away from (optional)",

@@ -8,7 +8,7 @@ from ..codi_core.modality import Modality
 from ..codi_core.mutual import Coupling
 from ..codi_core.pipeline import CoDiPipeline
 from ..codi_core.sampling import SchedulerName, StepReport
-from ..codi_core.values import Condition, OutputSize
+from ..codi_core.values import Condition, Latents, OutputSize
 from .host import (
     CoDiCondition,
     CoDiLatents,
@@ -162,6 +162,22 @@ class JointSampler(io.ComfyNode):
                 *_size_inputs(),
                 *_guidance_inputs(),
                 *_coupling_inputs(),
+                CoDiLatents.Input(
+                    "known",
+                    optional=True,
+                    tooltip="Latents to start from, from Encode to Latents or another run. They are in the result, and "
+                    "everything else is made to fit them.",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    optional=True,
+                    tooltip="How much of what is known changes. 0: it is kept. 1: it is made anew. In between it is "
+                    "changed the more the higher it is.",
+                ),
             ],
             outputs=[CoDiLatents.Output("latents", tooltip="The result, for the Decode nodes.")],
         )
@@ -182,6 +198,8 @@ class JointSampler(io.ComfyNode):
         coupling: float = Coupling.weight,
         coupling_start: float = Coupling.start,
         coupling_interval: int = Coupling.interval,
+        known: Latents | None = None,
+        strength: float = 0.0,
         **per_modality: Any,
     ) -> io.NodeOutput:
         progress = ProgressBar(steps)
@@ -196,14 +214,17 @@ class JointSampler(io.ComfyNode):
             return next(scale for scale in in_line if scale >= 0)
 
         chosen = [modality for modality in Modality if per_modality[modality]]
+        made = {*chosen, *(known.samples if known is not None else ())}
         latents = model.sample(
             condition,
             to=chosen,
             size=OutputSize(width=width or None, height=height or None, frames=frames or None, seconds=seconds or None),
             steps=steps,
-            guidance={modality: scale(modality) for modality in chosen},
+            guidance={modality: scale(modality) for modality in made},
             scheduler=scheduler,
             coupling=Coupling(weight=coupling, start=coupling_start, interval=coupling_interval),
+            known=known,
+            strength=strength,
             seed=seed,
             on_step=on_step,
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from comfyui_codi.codi_core.errors import CheckpointError, ConfigError, PromptError
+from comfyui_codi.codi_core.errors import CheckpointError, ConfigError, PromptError, ShapeError
 from comfyui_codi.codi_core.headless.folders import Folders, current
 from comfyui_codi.codi_core.modality import Modality
 from comfyui_codi.codi_core.pipeline import BUNDLED, CoDiPipeline
@@ -20,10 +20,12 @@ from comfyui_codi.nodes import (
     DecodeImage,
     DecodeText,
     DecodeVideo,
+    EncodeLatents,
     EncodeModality,
     InterpolateConditions,
     JointSampler,
     LoadCoDi,
+    MaskLatents,
     load,
 )
 from comfyui_codi.nodes.decode import stereo
@@ -188,3 +190,48 @@ def test_sound_of_one_channel_goes_into_videos_as_two():
     both = stereo(mono, 1)["waveform"]
     assert torch.equal(both, mono["waveform"][1:].repeat(1, 2, 1))
     assert torch.equal(stereo(surround, 0)["waveform"], surround["waveform"][:, :2])
+
+
+def test_a_video_is_kept_and_gets_its_sound(model, condition):
+    known = EncodeLatents.execute(model, video())[0]
+    made = JointSampler.execute(model, condition, **QUICK, **{**SWITCHED_OFF, "audio": True}, known=known)[0]
+    assert torch.equal(made.samples[Modality.VIDEO], known.samples[Modality.VIDEO])
+    assert DecodeVideo.execute(model, made)[1][0].shape == (4, 64, 64, 3)
+    audio = DecodeAudio.execute(model, made)[0]
+    assert audio["waveform"].shape[-1] / audio["sample_rate"] == pytest.approx(4 / 6.25)
+
+
+def test_several_things_are_kept_in_one_run(model, condition):
+    first = EncodeLatents.execute(model, image(), width=32, height=48)[0]
+    both = EncodeLatents.execute(model, "a red circle", first)[0]
+    made = JointSampler.execute(model, condition, **QUICK, **SWITCHED_OFF, known=both)[0]
+    assert set(made.samples) == {Modality.IMAGE, Modality.TEXT}
+    assert DecodeImage.execute(model, made)[0].shape == (1, 48, 32, 3)
+
+
+def test_a_span_of_a_sound_is_made_anew(model, condition):
+    known = EncodeLatents.execute(model, sound())[0]
+    masked = MaskLatents.execute(model, known, "audio", 0.2, 0.4)[0]
+    made = JointSampler.execute(model, condition, **QUICK, **SWITCHED_OFF, known=masked, strength=1.0)[0]
+    changed = (made.samples[Modality.AUDIO] != known.samples[Modality.AUDIO]).flatten(0, 1).any(dim=2).any(dim=0)
+    middle_s = (torch.arange(len(changed)) + 0.5) * 0.08
+    assert changed.tolist() == ((middle_s >= 0.2) & (middle_s < 0.4)).tolist()
+
+
+def test_a_mask_without_strength_says_what_to_do(model, condition):
+    masked = MaskLatents.execute(model, EncodeLatents.execute(model, sound())[0], "audio", 0.0, 0.0)[0]
+    with pytest.raises(ConfigError, match=r"strength is 0 and changes nothing; raise it, or leave the mask out"):
+        JointSampler.execute(model, condition, **QUICK, **SWITCHED_OFF, known=masked)
+
+
+@pytest.mark.parametrize(
+    ("modality", "start", "message"),
+    [
+        ("video", 0.0, r"wanted latents with video to mask, got audio; encode one first"),
+        ("audio", 9.0, r"within the 0\.64 s of the audio, got 9 to its end s, which holds nothing"),
+        ("image", 0.0, r"wanted video or audio, which last for some time, got image"),
+    ],
+)
+def test_a_mask_that_hits_nothing_says_so(modality, start, message, model):
+    with pytest.raises(ShapeError, match=message):
+        MaskLatents.execute(model, EncodeLatents.execute(model, sound())[0], modality, start, 0.0)

@@ -37,6 +37,8 @@ def test_the_pack_loads_by_path_from_anywhere(tmp_path):
         "LoadCoDi",
         "EncodeModality",
         "InterpolateConditions",
+        "EncodeLatents",
+        "MaskLatents",
         "JointSampler",
         "DecodeImage",
         "DecodeVideo",

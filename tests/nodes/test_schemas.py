@@ -13,10 +13,12 @@ SAVED = {
     "LoadCoDi": ("checkpoint dtype alignment", "CODI_MODEL"),
     "EncodeModality": ("model prompt negative", "CODI_CONDITION"),
     "InterpolateConditions": ("weights mode conditions", "CODI_CONDITION"),
+    "EncodeLatents": ("model media others width height", "CODI_LATENTS"),
+    "MaskLatents": ("model latents modality start end", "CODI_LATENTS"),
     "JointSampler": (
         "model condition text image video audio steps guidance scheduler seed width height frames seconds "
         "text_guidance image_guidance video_guidance audio_guidance "
-        "coupling coupling_start coupling_interval",
+        "coupling coupling_start coupling_interval known strength",
         "CODI_LATENTS",
     ),
     "DecodeImage": ("model latents", "IMAGE"),
