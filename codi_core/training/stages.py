@@ -110,6 +110,21 @@ CHOSEN = [field.name for field in fields(TaskSettings) if field.name != "data"]
 """Settings that users choose."""
 
 
+CONTRAST: dict[tuple[Modality, Modality], TaskSettings] = {
+    (Modality.IMAGE, Modality.TEXT): TaskSettings(steps=13_000, batch=128, learning_rate=2e-3, rows=12_000),
+    (Modality.AUDIO, Modality.TEXT): TaskSettings(steps=5500, batch=96, learning_rate=2e-3, rows=6000),
+    (Modality.VIDEO, Modality.AUDIO): TaskSettings(steps=800, batch=48, learning_rate=2e-3, rows=1500),
+}
+"""Of the environments of each pair."""
+LISTENING: dict[Modality, TaskSettings] = {
+    Modality.TEXT: TaskSettings(steps=18_000, batch=128, learning_rate=1e-3),
+    Modality.IMAGE: TaskSettings(steps=2500, batch=48, learning_rate=1e-3),
+    Modality.AUDIO: TaskSettings(steps=1500, batch=32, learning_rate=1e-3),
+    Modality.VIDEO: TaskSettings(steps=450, batch=12, learning_rate=8e-4, save_every=50),
+}
+"""Of each modality's connectors. Texts are decided last, when the others' environments already tell what they are."""
+
+
 def prepare(
     folder: Path, config: CoDiConfig, source: Source | None = None, on_progress: OnProgress | None = None
 ) -> Workshop:
@@ -285,16 +300,16 @@ def tasks(config: CoDiConfig) -> dict[Stage, dict[str, Task]]:
 
     def aligned(step: AlignStep) -> dict[str, Task]:
         name, parts = "-".join(step.pair), tuple(diffuser[modality] for modality in step.trained)
-        contrast = TaskSettings(steps=4000, batch=128, learning_rate=2e-3, rows=6000)
-        listening = TaskSettings(steps=5000, batch=64, learning_rate=1e-3, rows=6000)
-        settings = TaskSettings(steps=1500, batch=16, learning_rate=6e-4, rows=6000)
+        contrast = CONTRAST[step.pair]
+        heard = {modality: replace(LISTENING[modality], rows=contrast.rows) for modality in step.trained}
+        together = TaskSettings(steps=1500, batch=16, learning_rate=6e-4, rows=contrast.rows)
         return {
             f"{name}-contrast": Task(parts, _contrast(step), contrast),
             **{
-                f"{name}-heard-by-{modality}": Task((diffuser[modality],), _listening(step, modality), listening)
-                for modality in step.trained
+                f"{name}-heard-by-{modality}": Task((diffuser[modality],), _listening(step, modality), settings)
+                for modality, settings in heard.items()
             },
-            name: Task(parts, _alignment(step), settings),
+            name: Task(parts, _alignment(step), together),
         }
 
     return {

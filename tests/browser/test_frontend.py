@@ -15,7 +15,7 @@ playwright = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.browser
 
 WORKFLOWS = Path(__file__).parent.parent.parent / "workflows"
-NAMES = ("any_to_all", "image_audio_to_video", "text_to_video_audio")
+NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
 READY = "window.app?.graph && Object.keys(LiteGraph.registered_node_types).length > 100"
 LOAD = """async graph => {
     await app.loadGraphData(JSON.parse(graph));

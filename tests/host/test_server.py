@@ -23,7 +23,7 @@ from comfyui_codi.nodes.host import CoDiLatents, io
 pytestmark = pytest.mark.comfyui
 
 WORKFLOWS = Path(__file__).parent.parent.parent / "workflows"
-NAMES = ("any_to_all", "image_audio_to_video", "text_to_video_audio")
+NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
 SCHEMAS = {node.GET_SCHEMA().node_id: node.GET_SCHEMA() for node in NODES}
 
 
@@ -85,14 +85,16 @@ def test_every_workflow_runs_and_its_files_come_back(comfyui, name, tmp_path):
             copied = tmp_path / file["filename"]
             copied.write_bytes(comfyui.fetch(f"/view?{urlencode(file)}"))
             saved[prompt[node]["class_type"]] = [type(each).__name__ for each in media.probe(copied).streams]
-    with_sound = ["VideoInfo", "SoundInfo"]
-    assert saved["DecodeVideo"] == saved["SaveVideo"] == with_sound
-    if name == "any_to_all":
-        assert saved["SaveImage"] == ["PictureInfo"]
-        assert saved["SaveAudio"] == ["SoundInfo"]
-        assert entry["outputs"][find(prompt, "PreviewAny")]["text"] == [
-            entry["outputs"][find(prompt, "DecodeText")]["text"][0]
-        ]
+    videos = {tuple(saved[each]) for each in ("DecodeVideo", "SaveVideo") if each in saved}
+    assert videos <= {("VideoInfo",), ("VideoInfo", "SoundInfo")}
+    assert len(videos) <= 1
+    assert saved.get("SaveImage", ["PictureInfo"]) == ["PictureInfo"]
+    assert saved.get("SaveAudio", ["SoundInfo"]) == ["SoundInfo"]
+    classes = {node["class_type"] for node in prompt.values()}
+    assert set(saved) == {each for each in classes if each.startswith(("Decode", "Save")) and each != "DecodeText"}
+    if "DecodeText" in classes:
+        told = [entry["outputs"][find(prompt, each)]["text"] for each in ("PreviewAny", "DecodeText")]
+        assert told[0] == [told[1][0]]
 
 
 def latents_without_comfyui(prompt: dict[str, Any], folder: Path) -> Latents:

@@ -1,0 +1,466 @@
+"""Draws the workflows in ComfyUI's own editor, and writes what it saves and what it sends.
+
+    python tests/browser/draw_workflows.py --url http://127.0.0.1:8188 [NAME …]
+
+Needs a running ComfyUI with this pack, and Chromium. What a workflow holds stands below, so that all of them look alike
+and follow the nodes when these grow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import sync_playwright
+
+from comfyui_codi.codi_core.modality import Modality
+
+TEXT, IMAGE, VIDEO, AUDIO = Modality
+WORKFLOWS = Path(__file__).parents[2] / "workflows"
+READY = "window.app?.graph && Object.keys(LiteGraph.registered_node_types).length > 100"
+COLUMN_GAP, ROW_GAP, TOP, MARGIN = 80, 60, 80, 20
+COLOUR = "#3f789e"
+SIZES = {
+    "MarkdownNote": (300, 420),
+    "LoadCoDi": (320, 106),
+    "LoadImage": (320, 320),
+    "LoadAudio": (320, 136),
+    "LoadVideo": (390, 370),
+    "EncodeModality": (360, 240),
+    "EncodeLatents": (360, 240),
+    "MaskLatents": (300, 170),
+    "InterpolateConditions": (300, 150),
+    "JointSampler": (300, 640),
+    "DecodeText": (280, 160),
+    "DecodeImage": (280, 320),
+    "DecodeAudio": (280, 108),
+    "DecodeVideo": (280, 340),
+    "GetVideoComponents": (280, 90),
+    "CreateVideo": (280, 110),
+    "PreviewAny": (320, 180),
+    "SaveImage": (320, 320),
+    "SaveAudio": (320, 112),
+    "SaveVideo": (320, 400),
+}
+"""Width and height, with room for what a run shows."""
+
+DRAW = """async ({nodes, groups}) => {
+    app.graph.clear();
+    await new Promise(done => setTimeout(done, 200));
+    const made = {};
+    for (const {key, type, title, position, widgets} of nodes) {
+        const node = LiteGraph.createNode(type);
+        if (title) node.title = title;
+        app.graph.add(node);
+        node.pos = position;
+        made[key] = node;
+        await new Promise(done => setTimeout(done, 50));
+        for (const [name, value] of Object.entries(widgets)) {
+            // The only field of a note has another name in every version.
+            const widget = name ? node.widgets.find(widget => widget.name === name) : node.widgets[0];
+            if (!widget) throw new Error(`${type} has no ${name}`);
+            widget.value = value;
+        }
+    }
+    for (const {key, wires} of nodes) {
+        for (const [input, [source, output]] of Object.entries(wires)) {
+            const slot = made[key].findInputSlot(input);
+            if (slot < 0) throw new Error(`${key} has no ${input}`);
+            made[source].connect(output, made[key], slot);
+            await new Promise(done => setTimeout(done, 100));
+        }
+    }
+    for (const group of groups) {
+        const drawn = new LiteGraph.LGraphGroup(group.title);
+        drawn.color = group.color;
+        [drawn.pos, drawn.size] = [group.position, group.size];
+        app.graph.add(drawn);
+    }
+    await new Promise(done => setTimeout(done, 1000));
+    // At last, since nodes grow when their files have been loaded.
+    for (const {key, size} of nodes) made[key].setSize(size);
+    // As text, or what is undefined would come as null.
+    return JSON.stringify(await app.graphToPrompt());
+}"""
+
+
+@dataclass(frozen=True)
+class Node:
+    """wires: per input the key of the node it comes from, and the number of its output."""
+
+    type: str
+    title: str = ""
+    widgets: dict[str, Any] = field(default_factory=dict)
+    wires: dict[str, tuple[str, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A framed step of the workflow: rows of nodes that stand beside one another, each under a key."""
+
+    title: str
+    rows: list[dict[str, Node]]
+
+
+@dataclass(frozen=True)
+class Template:
+    """note: what it does and how, in Markdown."""
+
+    note: str
+    columns: list[Column]
+
+
+def model() -> dict[str, Node]:
+    return {"model": Node("LoadCoDi", widgets={"checkpoint": "codi-mini", "dtype": "auto", "alignment": "paper"})}
+
+
+LOADERS = {
+    IMAGE: Node("LoadImage", "Picture", {"image": "example_image.png"}),
+    VIDEO: Node("LoadVideo", "Video", {"file": "example_video.mp4"}),
+    AUDIO: Node("LoadAudio", "Sound", {"audio": "example_sound.flac"}),
+}
+KINDS = {TEXT: "Text", IMAGE: "Picture", VIDEO: "Video", AUDIO: "Sound"}
+
+
+def encode(key: str, modality: Modality, words: str = "") -> dict[str, Node]:
+    """A prompt: the words, or the file that stands under the modality's name."""
+    wires = {"model": ("model", 0)}
+    if modality is TEXT:
+        return {key: Node("EncodeModality", "What to make", {"prompt": words}, wires)}
+    return {key: Node("EncodeModality", f"{KINDS[modality]} prompt", {}, wires | {"prompt": (modality, 0)})}
+
+
+def sampler(condition: str, outputs: Sequence[Modality], known: str | None = None, **widgets: Any) -> dict[str, Node]:
+    wires = {"model": ("model", 0), "condition": (condition, 0)}
+    if known is not None:
+        wires["known"] = (known, 0)
+    switches = {str(modality): modality in outputs for modality in Modality}
+    return {"sampler": Node("JointSampler", "", switches | {"seed": 1} | widgets, wires)}
+
+
+def results(outputs: Sequence[Modality], name: str, sound: tuple[str, int] | None = None) -> list[dict[str, Node]]:
+    """Decoding and saving, row by row. sound: what videos are heard with, other than a sound that is made."""
+    decoding: dict[str, Any] = {"model": ("model", 0), "latents": ("sampler", 0)}
+    rows = []
+    for modality in (TEXT, IMAGE, AUDIO, VIDEO):
+        if modality not in outputs:
+            continue
+        decoder, wires, file = f"made {modality}", dict(decoding), f"codi/{name}"
+        if modality is VIDEO:
+            heard = (f"made {AUDIO}", 0) if AUDIO in outputs else sound
+            wires |= {"audio": heard} if heard is not None else {}
+        row = {decoder: Node(f"Decode{modality.capitalize()}", "", {}, wires)}
+        if modality is TEXT:
+            row["shown"] = Node("PreviewAny", "Text", {}, {"source": (decoder, 0)})
+        elif modality is IMAGE:
+            row["saved image"] = Node("SaveImage", "", {"filename_prefix": file}, {"images": (decoder, 0)})
+        elif modality is VIDEO:
+            row["saved video"] = Node("SaveVideo", "", {"filename_prefix": file}, {"video": (decoder, 0)})
+        elif VIDEO not in outputs:
+            row["saved audio"] = Node("SaveAudio", "", {"filename_prefix": file}, {"audio": (decoder, 0)})
+        rows.append(row)
+    return rows
+
+
+def direction(
+    name: str, note: str, inputs: Sequence[Modality], outputs: Sequence[Modality], words: str = "", weights: str = ""
+) -> Template:
+    """From prompts of some kinds to outputs of some kinds."""
+    loaded = [{str(modality): LOADERS[modality]} for modality in inputs if modality is not TEXT]
+    prompts = [encode(f"prompt {modality}", modality, words) for modality in inputs]
+    condition, making = f"prompt {inputs[0]}", []
+    if len(inputs) > 1:
+        wires = {f"conditions.condition_{i}": (f"prompt {modality}", 0) for i, modality in enumerate(inputs)}
+        making.append({"mix": Node("InterpolateConditions", "Mix", {"weights": weights}, wires)})
+        condition = "mix"
+    sound = (str(AUDIO), 0) if AUDIO in inputs else None
+    return Template(
+        note,
+        [
+            Column("1 Choose", [model(), *loaded]),
+            Column("2 Encode", prompts),
+            Column("3 Make", [*making, sampler(condition, outputs)]),
+            Column("4 See and save", results(outputs, name, sound)),
+        ],
+    )
+
+
+FILES = (
+    "`example_image.png`, `example_sound.flac` and `example_video.mp4` lie in the pack's folder `workflows/inputs`; "
+    "copy them into ComfyUI's `input` folder or choose your own files."
+)
+MEND = (
+    "*Joint Sampler* chooses how: more **steps** are cleaner, more **guidance** follows the prompt more closely, "
+    "another **seed** gives another take."
+)
+SAVED = "Results land in `output/codi`."
+
+
+def note(title: str, what: str, *steps: str, files: bool = False) -> str:
+    numbered = "\n".join(f"{number}. {step}" for number, step in enumerate([*steps, "Press **Run**."], start=1))
+    return "\n\n".join([f"# {title}", what, numbered, *([FILES] if files else []), MEND, SAVED])
+
+
+SAY = "Type what to make in *What to make*."
+WEIGH = "**weights** in *Mix* say how much each of them counts: `1, 1` is half and half, `3, 1` favours the {}."
+CHOOSE = "Choose a file in {} on the left."
+
+
+def keeping(
+    title: str, what: str, kept: Modality, outputs: Sequence[Modality], rows: list[dict[str, Node]]
+) -> Template:
+    """A file that is kept, and what is made for it. rows: how that is shown and saved."""
+    kind = KINDS[kept]
+    latents = Node("EncodeLatents", f"Keep the {kind.lower()}", {}, {"model": ("model", 0), "media": (kept, 0)})
+    return Template(
+        note(title, what, CHOOSE.format(f"*{kind}*"), files=True),
+        [
+            Column(f"1 Choose a {kind.lower()}", [model(), {str(kept): LOADERS[kept]}]),
+            Column("2 Encode it", [encode("prompt", kept), {"latents": latents}]),
+            Column("3 Make", [sampler("prompt", outputs, "latents")]),
+            Column("4 See and save", rows),
+        ],
+    )
+
+
+def film(name: str) -> list[dict[str, Node]]:
+    """One's own frames with the sound that was made."""
+    decoding: dict[str, Any] = {"model": ("model", 0), "latents": ("sampler", 0)}
+    joined: dict[str, Any] = {"images": ("parts", 0), "fps": ("parts", 2), "audio": ("made", 0)}
+    return [
+        {"parts": Node("GetVideoComponents", "Your frames", {}, {"video": (str(VIDEO), 0)})},
+        {"made": Node("DecodeAudio", "", {}, decoding)},
+        {"film": Node("CreateVideo", "With the new sound", {}, joined)},
+        {"saved": Node("SaveVideo", "", {"filename_prefix": f"codi/{name}"}, {"video": ("film", 0)})},
+    ]
+
+
+def two_pictures(name: str) -> Template:
+    """Two prompts of the same kind, with weights."""
+    other = Node("LoadImage", "Other picture", {"image": "example_other_image.png"})
+    prompts = {
+        key: Node("EncodeModality", title, {}, {"model": ("model", 0), "prompt": (source, 0)})
+        for key, title, source in (("first", "First", str(IMAGE)), ("second", "Second", "other"))
+    }
+    wires = {f"conditions.condition_{i}": (key, 0) for i, key in enumerate(prompts)}
+    return Template(
+        note(
+            "Two pictures, mixed",
+            "Two pictures share one space, and what lies between them can be made: a picture, and a video too.",
+            "Choose two pictures.",
+            WEIGH.format("first"),
+            files=True,
+        ).replace("`example_image.png`,", "`example_image.png`, `example_other_image.png`,"),
+        [
+            Column("1 Choose two pictures", [model(), {str(IMAGE): LOADERS[IMAGE]}, {"other": other}]),
+            Column("2 Encode them", [{key: node} for key, node in prompts.items()]),
+            Column(
+                "3 Mix and make",
+                [
+                    {"mix": Node("InterpolateConditions", "Mix", {"weights": "1, 1"}, wires)},
+                    sampler("mix", [IMAGE, VIDEO]),
+                ],
+            ),
+            Column("4 See and save", results([IMAGE, VIDEO], name)),
+        ],
+    )
+
+
+TEMPLATES = {
+    "text_to_image": direction(
+        "text_to_image", note("Text to picture", "One sentence makes a picture.", SAY), [TEXT], [IMAGE], "a green star"
+    ),
+    "text_to_audio": direction(
+        "text_to_audio",
+        note("Text to sound", "One sentence makes a sound.", SAY),
+        [TEXT],
+        [AUDIO],
+        "a blue square bounces",
+    ),
+    "text_to_video": direction(
+        "text_to_video",
+        note("Text to video", "One sentence makes a silent video.", SAY),
+        [TEXT],
+        [VIDEO],
+        "a yellow triangle moves to the right",
+    ),
+    "text_to_video_audio": direction(
+        "text_to_video_audio",
+        note(
+            "Text to video with sound",
+            "One sentence makes a video **and** its sound in the same run. The two see each other while they are made.",
+            SAY,
+        ),
+        [TEXT],
+        [VIDEO, AUDIO],
+        "a red circle bounces",
+    ),
+    "text_to_image_text": direction(
+        "text_to_image_text",
+        note(
+            "Text to picture with its caption",
+            "One sentence makes a picture and a sentence that describes it, in the same run. What the prompt leaves "
+            "open they agree on.",
+            SAY,
+        ),
+        [TEXT],
+        [IMAGE, TEXT],
+        "a star",
+    ),
+    "image_to_text": direction(
+        "image_to_text",
+        note("Picture to text", "A picture is told in words.", CHOOSE.format("*Picture*"), files=True),
+        [IMAGE],
+        [TEXT],
+    ),
+    "image_to_audio": direction(
+        "image_to_audio",
+        note("Picture to sound", "A picture makes a sound.", CHOOSE.format("*Picture*"), files=True),
+        [IMAGE],
+        [AUDIO],
+    ),
+    "audio_to_text": direction(
+        "audio_to_text",
+        note("Sound to text", "A sound is told in words.", CHOOSE.format("*Sound*"), files=True),
+        [AUDIO],
+        [TEXT],
+    ),
+    "audio_to_image": direction(
+        "audio_to_image",
+        note("Sound to picture", "A sound makes a picture.", CHOOSE.format("*Sound*"), files=True),
+        [AUDIO],
+        [IMAGE],
+    ),
+    "video_to_text": direction(
+        "video_to_text",
+        note("Video to text", "A video is told in words.", CHOOSE.format("*Video*"), files=True),
+        [VIDEO],
+        [TEXT],
+    ),
+    "text_image_audio_to_image": direction(
+        "text_image_audio_to_image",
+        note(
+            "Text, picture and sound to picture",
+            "Three prompts of three kinds say together what the picture shows.",
+            "Type a text, choose a picture and a sound.",
+            "**weights** in *Mix* say how much each of them counts, in this order; 0 leaves one out.",
+            files=True,
+        ),
+        [TEXT, IMAGE, AUDIO],
+        [IMAGE],
+        "a green star",
+        "1, 1, 1",
+    ),
+    "image_audio_to_video_audio": direction(
+        "image_audio_to_video_audio",
+        note(
+            "Picture and sound to video with sound",
+            "A picture and a sound together say what a new video shows and how it sounds.",
+            "Choose a picture and a sound.",
+            WEIGH.format("picture"),
+            files=True,
+        ),
+        [IMAGE, AUDIO],
+        [VIDEO, AUDIO],
+        weights="1, 1",
+    ),
+    "image_audio_to_video": direction(
+        "image_audio_to_video",
+        note(
+            "Picture and sound to video",
+            "A picture and a sound together say what the video shows. Your sound becomes that of the video.",
+            "Choose a picture and a sound.",
+            WEIGH.format("picture"),
+            files=True,
+        ),
+        [IMAGE, AUDIO],
+        [VIDEO],
+        weights="1, 1",
+    ),
+    "any_to_all": direction(
+        "any_to_all",
+        note(
+            "Anything to everything",
+            "A text, a picture and a sound are mixed into one condition; from it a text, a picture, a video and a "
+            "sound are made in one run, each aware of the others.",
+            "Change any of the three prompts, or their **weights** in *Mix* (text, picture, sound).",
+            "Switch off what you do not need in *Joint Sampler*, and remove its Decode node.",
+            files=True,
+        ),
+        [TEXT, IMAGE, AUDIO],
+        [TEXT, IMAGE, VIDEO, AUDIO],
+        "a green star bounces",
+        "1, 1, 1",
+    ),
+    "two_images_mixed": two_pictures("two_images_mixed"),
+    "keep_video_make_sound": keeping(
+        "A sound for your video",
+        "The video is kept as it is, and a sound is made that fits it: *Encode to Latents* shows it to the sampler, "
+        "which makes the sound only. The saved film has your own frames.",
+        VIDEO,
+        [AUDIO],
+        film("keep_video_make_sound"),
+    ),
+    "keep_sound_make_pictures": keeping(
+        "Pictures for your sound",
+        "The sound is kept as it is, and a video of the same length and a picture are made that fit it. The saved film "
+        "has your own sound.",
+        AUDIO,
+        [IMAGE, VIDEO],
+        results([IMAGE, VIDEO], "keep_sound_make_pictures", (str(AUDIO), 0)),
+    ),
+}
+
+
+def laid_out(template: Template) -> dict[str, Any]:
+    """Nodes with their places, and frames around the columns."""
+    nodes = [_placed("note", Node("MarkdownNote", "Read me", {"": template.note}), 0, 0)]
+    groups, x = [], SIZES["MarkdownNote"][0] + COLUMN_GAP
+    heights = [sum(max(SIZES[n.type][1] for n in row.values()) + ROW_GAP for row in c.rows) for c in template.columns]
+    for column in template.columns:
+        y = width = 0
+        for row in column.rows:
+            across = 0
+            for key, node in row.items():
+                nodes.append(_placed(key, node, x + across, y))
+                across += SIZES[node.type][0] + COLUMN_GAP
+            width = max(width, across - COLUMN_GAP)
+            y += max(SIZES[node.type][1] for node in row.values()) + ROW_GAP
+        place = {"position": [x - MARGIN, -TOP], "size": [width + 2 * MARGIN, max(heights) + TOP - ROW_GAP + MARGIN]}
+        groups.append({"title": column.title, "color": COLOUR, **place})
+        x += width + COLUMN_GAP
+    return {"nodes": nodes, "groups": groups}
+
+
+def _placed(key: str, node: Node, x: int, y: int) -> dict[str, Any]:
+    return {**vars(node), "key": key, "position": [x, y], "size": SIZES[node.type]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="all of them where none is named")
+    parser.add_argument("--url", required=True)
+    chosen = parser.parse_args()
+    with sync_playwright() as driver:
+        path = os.environ.get("CHROMIUM_PATH", "/usr/bin/chromium")
+        page = driver.chromium.launch(executable_path=path, args=["--no-sandbox"]).new_page()
+        page.request.post(f"{chosen.url}/api/settings/Comfy.TutorialCompleted", data="true")
+        page.goto(chosen.url)
+        page.wait_for_function(READY, timeout=120_000)
+        for name in chosen.names or TEMPLATES:
+            drawn = json.loads(page.evaluate(DRAW, laid_out(TEMPLATES[name])))
+            graph = drawn["workflow"] | {"id": "00000000-0000-0000-0000-000000000000", "revision": 0}
+            graph["extra"] |= {"ds": {"scale": 0.7, "offset": [80, 180]}}
+            for folder, content in ((WORKFLOWS, graph), (WORKFLOWS / "api", drawn["output"])):
+                text = json.dumps(content, indent=1, ensure_ascii=False)
+                (folder / f"{name}.json").write_text(f"{text}\n", encoding="utf-8")
+            print(name)
+
+
+if __name__ == "__main__":
+    main()
