@@ -85,7 +85,11 @@ DRAW = """async ({nodes, groups}) => {
     // At last, since nodes grow when their files have been loaded.
     for (const {key, size} of nodes) made[key].setSize(size);
     // As text, or what is undefined would come as null.
-    return JSON.stringify(await app.graphToPrompt());
+    const workflow = JSON.stringify((await app.graphToPrompt()).workflow);
+    // What is sent is what the saved one sends, once it is loaded again.
+    await app.loadGraphData(JSON.parse(workflow));
+    await new Promise(done => setTimeout(done, 1000));
+    return [workflow, JSON.stringify((await app.graphToPrompt()).output)];
 }"""
 
 
@@ -453,10 +457,10 @@ def main() -> None:
         page.goto(chosen.url)
         page.wait_for_function(READY, timeout=120_000)
         for name in chosen.names or TEMPLATES:
-            drawn = json.loads(page.evaluate(DRAW, laid_out(TEMPLATES[name])))
-            graph = drawn["workflow"] | {"id": "00000000-0000-0000-0000-000000000000", "revision": 0}
+            workflow, prompt = map(json.loads, page.evaluate(DRAW, laid_out(TEMPLATES[name])))
+            graph = workflow | {"id": "00000000-0000-0000-0000-000000000000", "revision": 0}
             graph["extra"] |= {"ds": {"scale": 0.7, "offset": [80, 180]}}
-            for folder, content in ((WORKFLOWS, graph), (WORKFLOWS / "api", drawn["output"])):
+            for folder, content in ((WORKFLOWS, graph), (WORKFLOWS / "api", prompt)):
                 text = json.dumps(content, indent=1, ensure_ascii=False)
                 (folder / f"{name}.json").write_text(f"{text}\n", encoding="utf-8")
             print(name)
