@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from .config import CoDiConfig
 from .errors import ShapeError
-from .geometry import filled, latent_shape, resolve_size, size_of
+from .geometry import latent_shape, resolve_size, size_of
 from .modality import Modality
 from .values import Frames, Latents, OutputSize, Picture, Waveform
 
@@ -44,7 +44,7 @@ def _fit_frames(config: CoDiConfig, frames: Frames, size: OutputSize) -> Frames:
     there = max(1, int(frames.pixels.shape[1] / ratio))
     count = there if size.frames is None else min(size.frames, there)
     shown = torch.tensor([int(index * ratio) for index in range(count)])
-    chosen = resolve_size(config, Modality.VIDEO, replace(size, frames=count))
+    chosen = resolve_size(config, Modality.VIDEO, size)
     assert chosen.height is not None and chosen.width is not None
     pixels = frames.pixels[:, shown]
     fitted = covering(pixels.flatten(0, 1), chosen.height, chosen.width).unflatten(0, pixels.shape[:2])
@@ -100,7 +100,7 @@ def masked_in_time(
     if modality not in latents.samples:
         raise ShapeError(f"wanted latents with {modality} to mask, got {', '.join(latents.samples)}; encode one first")
     shape = latents.samples[modality].shape[1:]
-    extent = filled(config, OutputSize(), {modality: size_of(config, modality, shape)})
+    extent = size_of(config, modality, shape)
     assert extent.seconds is not None
     count = shape[-1 - TIMED[modality]]
     middle_s = (torch.arange(count) + 0.5) * extent.seconds / count

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any
 
 from .config import CoDiConfig
 from .errors import ShapeError
 from .modality import FACTS, Modality
-from .values import OutputSize
+from .values import Latents, OutputSize
 
 
 def resolve_size(config: CoDiConfig, modality: Modality, size: OutputSize) -> OutputSize:
@@ -96,7 +96,11 @@ def _picture_size(config: CoDiConfig, shape: Sequence[int]) -> dict[str, Any]:
 _SIZES: dict[Modality, Callable[[CoDiConfig, Sequence[int]], dict[str, Any]]] = {
     Modality.TEXT: lambda config, shape: {},
     Modality.IMAGE: _picture_size,
-    Modality.VIDEO: lambda config, shape: {**_picture_size(config, shape), "frames": shape[1]},
+    Modality.VIDEO: lambda config, shape: {
+        **_picture_size(config, shape),
+        "frames": shape[1],
+        "seconds": shape[1] / float(config.frames_per_second),
+    },
     Modality.AUDIO: lambda config, shape: {
         "seconds": shape[1]
         * _factor(config, "audio_autoencoder")
@@ -107,7 +111,7 @@ _SIZES: dict[Modality, Callable[[CoDiConfig, Sequence[int]], dict[str, Any]]] = 
 
 
 def size_of(config: CoDiConfig, modality: Modality, shape: Sequence[int]) -> OutputSize:
-    """The size that a latent of this shape (without the batch axis) has when decoded.
+    """The size that a latent of this shape (without the batch axis) has when decoded; of what lasts, seconds too.
 
     Raises ShapeError for a latent that this model doesn't make.
     """
@@ -121,15 +125,13 @@ def size_of(config: CoDiConfig, modality: Modality, shape: Sequence[int]) -> Out
     return found
 
 
-def filled(config: CoDiConfig, size: OutputSize, known: Mapping[Modality, OutputSize]) -> OutputSize:
+def filled(config: CoDiConfig, size: OutputSize, known: Latents) -> OutputSize:
     """`size`; what it leaves open is taken from what is known: sounds last as long as a known video, and videos as long
-    as a known sound."""
+    as a known sound. Raises ShapeError for latents that this model doesn't make."""
+    sizes = [size_of(config, modality, one.shape[1:]) for modality, one in known.samples.items()]
     merged: dict[str, Any] = {}
-    for each in (*known.values(), size):
+    for each in (*sizes, OutputSize(seconds=known.seconds), size):
         merged |= {name: value for name, value in vars(each).items() if value is not None}
-    rate = float(config.frames_per_second)
-    if Modality.VIDEO in known:
-        merged.setdefault("seconds", merged["frames"] / rate)
-    if Modality.AUDIO in known:
-        merged.setdefault("frames", max(1, round(merged["seconds"] * rate)))
+    if Modality.AUDIO in known.samples:
+        merged.setdefault("frames", max(1, round(merged["seconds"] * float(config.frames_per_second))))
     return OutputSize(**merged)

@@ -20,7 +20,7 @@ from .config import INDEX_NAME, CoDiConfig
 from .decoders import build_codec
 from .errors import CheckpointError, ConfigError, ShapeError, choose
 from .fitting import fit
-from .geometry import filled, latent_shape, size_of
+from .geometry import filled, latent_shape
 from .mixing import MixMode, mix
 from .modality import Modality
 from .models.joint import Alignment, JointDenoiser
@@ -107,9 +107,8 @@ class CoDiPipeline:
         modality = modality_of(media)
         codec = build_codec(modality, self.parts, self.config)
         latent = codec.encode(fit(self.config, modality, media, size))
-        seconds = media.duration_s if isinstance(media, Waveform) else None
-        limits = [limit for limit in (seconds, size.seconds) if limit is not None]
-        return Latents({modality: latent}, min(limits) if seconds is not None else None)
+        heard = isinstance(media, Waveform)
+        return Latents({modality: latent}, min(media.duration_s, size.seconds or media.duration_s) if heard else None)
 
     def sample(
         self,
@@ -153,10 +152,7 @@ class CoDiPipeline:
         if guidance is None:
             guidance = {modality: self.config.modalities[modality].guidance for modality in outputs}
         rows = len(condition.embedding)
-        sizes = {modality: size_of(self.config, modality, one.shape[1:]) for modality, one in known.samples.items()}
-        if known.seconds is not None and Modality.AUDIO in sizes:
-            sizes[Modality.AUDIO] = OutputSize(seconds=known.seconds)
-        size = filled(self.config, size, sizes)
+        size = filled(self.config, size, known)
         shapes = {modality: latent_shape(self.config, modality, size) for modality in outputs}
         shapes |= {modality: tuple(one.shape[1:]) for modality, one in known.samples.items()}
         generators = {modality: noise_generator(seed, modality) for modality in outputs}

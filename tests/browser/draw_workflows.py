@@ -147,14 +147,14 @@ def sampler(condition: str, outputs: Sequence[Modality], known: str | None = Non
     return {"sampler": Node("JointSampler", "", switches | {"seed": 1} | widgets, wires)}
 
 
-def results(outputs: Sequence[Modality], name: str, sound: tuple[str, int] | None = None) -> list[dict[str, Node]]:
+def results(outputs: Sequence[Modality], sound: tuple[str, int] | None = None) -> list[dict[str, Node]]:
     """Decoding and saving, row by row. sound: what videos are heard with, other than a sound that is made."""
     decoding: dict[str, Any] = {"model": ("model", 0), "latents": ("sampler", 0)}
     rows = []
     for modality in (TEXT, IMAGE, AUDIO, VIDEO):
         if modality not in outputs:
             continue
-        decoder, wires, file = f"made {modality}", dict(decoding), f"codi/{name}"
+        decoder, wires = f"made {modality}", dict(decoding)
         if modality is VIDEO:
             heard = (f"made {AUDIO}", 0) if AUDIO in outputs else sound
             wires |= {"audio": heard} if heard is not None else {}
@@ -162,17 +162,17 @@ def results(outputs: Sequence[Modality], name: str, sound: tuple[str, int] | Non
         if modality is TEXT:
             row["shown"] = Node("PreviewAny", "Text", {}, {"source": (decoder, 0)})
         elif modality is IMAGE:
-            row["saved image"] = Node("SaveImage", "", {"filename_prefix": file}, {"images": (decoder, 0)})
+            row["saved image"] = Node("SaveImage", "", {}, {"images": (decoder, 0)})
         elif modality is VIDEO:
-            row["saved video"] = Node("SaveVideo", "", {"filename_prefix": file}, {"video": (decoder, 0)})
-        elif VIDEO not in outputs:
-            row["saved audio"] = Node("SaveAudio", "", {"filename_prefix": file}, {"audio": (decoder, 0)})
+            row["saved video"] = Node("SaveVideo", "", {}, {"video": (decoder, 0)})
+        elif set(outputs) != {VIDEO, AUDIO}:  # the sound of a film is in the film
+            row["saved audio"] = Node("SaveAudio", "", {}, {"audio": (decoder, 0)})
         rows.append(row)
     return rows
 
 
 def direction(
-    name: str, note: str, inputs: Sequence[Modality], outputs: Sequence[Modality], words: str = "", weights: str = ""
+    note: str, inputs: Sequence[Modality], outputs: Sequence[Modality], words: str = "", weights: str = ""
 ) -> Template:
     """From prompts of some kinds to outputs of some kinds."""
     loaded = [{str(modality): LOADERS[modality]} for modality in inputs if modality is not TEXT]
@@ -189,7 +189,7 @@ def direction(
             Column("1 Choose", [model(), *loaded]),
             Column("2 Encode", prompts),
             Column("3 Make", [*making, sampler(condition, outputs)]),
-            Column("4 See and save", results(outputs, name, sound)),
+            Column("4 See and save", results(outputs, sound)),
         ],
     )
 
@@ -232,7 +232,7 @@ def keeping(
     )
 
 
-def film(name: str) -> list[dict[str, Node]]:
+def film() -> list[dict[str, Node]]:
     """One's own frames with the sound that was made."""
     decoding: dict[str, Any] = {"model": ("model", 0), "latents": ("sampler", 0)}
     joined: dict[str, Any] = {"images": ("parts", 0), "fps": ("parts", 2), "audio": ("made", 0)}
@@ -240,11 +240,11 @@ def film(name: str) -> list[dict[str, Node]]:
         {"parts": Node("GetVideoComponents", "Your frames", {}, {"video": (str(VIDEO), 0)})},
         {"made": Node("DecodeAudio", "", {}, decoding)},
         {"film": Node("CreateVideo", "With the new sound", {}, joined)},
-        {"saved": Node("SaveVideo", "", {"filename_prefix": f"codi/{name}"}, {"video": ("film", 0)})},
+        {"saved": Node("SaveVideo", "", {}, {"video": ("film", 0)})},
     ]
 
 
-def two_pictures(name: str) -> Template:
+def two_pictures() -> Template:
     """Two prompts of the same kind, with weights."""
     other = Node("LoadImage", "Other picture", {"image": "example_other_image.png"})
     prompts = {
@@ -270,31 +270,28 @@ def two_pictures(name: str) -> Template:
                     sampler("mix", [IMAGE, VIDEO]),
                 ],
             ),
-            Column("4 See and save", results([IMAGE, VIDEO], name)),
+            Column("4 See and save", results([IMAGE, VIDEO])),
         ],
     )
 
 
 TEMPLATES = {
     "text_to_image": direction(
-        "text_to_image", note("Text to picture", "One sentence makes a picture.", SAY), [TEXT], [IMAGE], "a green star"
+        note("Text to picture", "One sentence makes a picture.", SAY), [TEXT], [IMAGE], "a green star"
     ),
     "text_to_audio": direction(
-        "text_to_audio",
         note("Text to sound", "One sentence makes a sound.", SAY),
         [TEXT],
         [AUDIO],
         "a blue square bounces",
     ),
     "text_to_video": direction(
-        "text_to_video",
         note("Text to video", "One sentence makes a silent video.", SAY),
         [TEXT],
         [VIDEO],
         "a yellow triangle moves to the right",
     ),
     "text_to_video_audio": direction(
-        "text_to_video_audio",
         note(
             "Text to video with sound",
             "One sentence makes a video **and** its sound in the same run. The two see each other while they are made.",
@@ -305,7 +302,6 @@ TEMPLATES = {
         "a red circle bounces",
     ),
     "text_to_image_text": direction(
-        "text_to_image_text",
         note(
             "Text to picture with its caption",
             "One sentence makes a picture and a sentence that describes it, in the same run. What the prompt leaves "
@@ -317,37 +313,31 @@ TEMPLATES = {
         "a star",
     ),
     "image_to_text": direction(
-        "image_to_text",
         note("Picture to text", "A picture is told in words.", CHOOSE.format("*Picture*"), files=True),
         [IMAGE],
         [TEXT],
     ),
     "image_to_audio": direction(
-        "image_to_audio",
         note("Picture to sound", "A picture makes a sound.", CHOOSE.format("*Picture*"), files=True),
         [IMAGE],
         [AUDIO],
     ),
     "audio_to_text": direction(
-        "audio_to_text",
         note("Sound to text", "A sound is told in words.", CHOOSE.format("*Sound*"), files=True),
         [AUDIO],
         [TEXT],
     ),
     "audio_to_image": direction(
-        "audio_to_image",
         note("Sound to picture", "A sound makes a picture.", CHOOSE.format("*Sound*"), files=True),
         [AUDIO],
         [IMAGE],
     ),
     "video_to_text": direction(
-        "video_to_text",
         note("Video to text", "A video is told in words.", CHOOSE.format("*Video*"), files=True),
         [VIDEO],
         [TEXT],
     ),
     "text_image_audio_to_image": direction(
-        "text_image_audio_to_image",
         note(
             "Text, picture and sound to picture",
             "Three prompts of three kinds say together what the picture shows.",
@@ -361,7 +351,6 @@ TEMPLATES = {
         "1, 1, 1",
     ),
     "image_audio_to_video_audio": direction(
-        "image_audio_to_video_audio",
         note(
             "Picture and sound to video with sound",
             "A picture and a sound together say what a new video shows and how it sounds.",
@@ -374,7 +363,6 @@ TEMPLATES = {
         weights="1, 1",
     ),
     "image_audio_to_video": direction(
-        "image_audio_to_video",
         note(
             "Picture and sound to video",
             "A picture and a sound together say what the video shows. Your sound becomes that of the video.",
@@ -387,7 +375,6 @@ TEMPLATES = {
         weights="1, 1",
     ),
     "any_to_all": direction(
-        "any_to_all",
         note(
             "Anything to everything",
             "A text, a picture and a sound are mixed into one condition; from it a text, a picture, a video and a "
@@ -401,14 +388,14 @@ TEMPLATES = {
         "a green star bounces",
         "1, 1, 1",
     ),
-    "two_images_mixed": two_pictures("two_images_mixed"),
+    "two_images_mixed": two_pictures(),
     "keep_video_make_sound": keeping(
         "A sound for your video",
         "The video is kept as it is, and a sound is made that fits it: *Encode to Latents* shows it to the sampler, "
         "which makes the sound only. The saved film has your own frames.",
         VIDEO,
         [AUDIO],
-        film("keep_video_make_sound"),
+        film(),
     ),
     "keep_sound_make_pictures": keeping(
         "Pictures for your sound",
@@ -416,13 +403,14 @@ TEMPLATES = {
         "has your own sound.",
         AUDIO,
         [IMAGE, VIDEO],
-        results([IMAGE, VIDEO], "keep_sound_make_pictures", (str(AUDIO), 0)),
+        results([IMAGE, VIDEO], (str(AUDIO), 0)),
     ),
 }
 
 
-def laid_out(template: Template) -> dict[str, Any]:
-    """Nodes with their places, and frames around the columns."""
+def laid_out(name: str) -> dict[str, Any]:
+    """A template's nodes with their places and the names of the files they write, and frames around the columns."""
+    template = TEMPLATES[name]
     nodes = [_placed("note", Node("MarkdownNote", "Read me", {"": template.note}), 0, 0)]
     groups, x = [], SIZES["MarkdownNote"][0] + COLUMN_GAP
     heights = [sum(max(SIZES[n.type][1] for n in row.values()) + ROW_GAP for row in c.rows) for c in template.columns]
@@ -438,6 +426,9 @@ def laid_out(template: Template) -> dict[str, Any]:
         place = {"position": [x - MARGIN, -TOP], "size": [width + 2 * MARGIN, max(heights) + TOP - ROW_GAP + MARGIN]}
         groups.append({"title": column.title, "color": COLOUR, **place})
         x += width + COLUMN_GAP
+    for node in nodes:
+        if node["type"].startswith("Save"):
+            node["widgets"] = {"filename_prefix": f"codi/{name}"}
     return {"nodes": nodes, "groups": groups}
 
 
@@ -457,7 +448,7 @@ def main() -> None:
         page.goto(chosen.url)
         page.wait_for_function(READY, timeout=120_000)
         for name in chosen.names or TEMPLATES:
-            workflow, prompt = map(json.loads, page.evaluate(DRAW, laid_out(TEMPLATES[name])))
+            workflow, prompt = map(json.loads, page.evaluate(DRAW, laid_out(name)))
             graph = workflow | {"id": "00000000-0000-0000-0000-000000000000", "revision": 0}
             graph["extra"] |= {"ds": {"scale": 0.7, "offset": [80, 180]}}
             for folder, content in ((WORKFLOWS, graph), (WORKFLOWS / "api", prompt)):

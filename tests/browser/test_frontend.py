@@ -101,7 +101,7 @@ def test_every_result_is_shown_on_its_node(comfyui, chromium, vue_nodes):
     page.evaluate(FEW_STEPS)
     assert page.evaluate(RUN) == "success"
     page.wait_for_function(PLAYABLE, arg=["video", 2])
-    page.wait_for_function(PLAYABLE, arg=["audio", 2])
+    page.wait_for_function(PLAYABLE, arg=["audio", 3])
     page.wait_for_function(TEXT_IS_SHOWN)
     assert frontend.complaints == []
     page.close()
