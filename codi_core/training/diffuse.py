@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,6 +23,8 @@ DROPPED = 0.1
 
 MODALITY_GAP = 0.8
 """Between the means of codi-mini's prompt embeddings, which have unit length, as far as it was measured."""
+MISFIT = 0.25
+"""How far, at most, prompts of equal meaning are taken to lie apart when their cones are laid over one another."""
 
 TIMESTEP_SHIFT: dict[Modality, float] = {
     Modality.TEXT: 1.0,
@@ -33,16 +37,17 @@ and how they go on is decided where in a picture all is still open."""
 
 PROMPTED_BY: dict[Modality, tuple[Modality, ...]] = {
     Modality.TEXT: (Modality.TEXT, Modality.IMAGE, Modality.VIDEO, Modality.AUDIO),
-    Modality.IMAGE: (Modality.TEXT, Modality.IMAGE),
-    Modality.VIDEO: (Modality.TEXT, Modality.VIDEO),
-    Modality.AUDIO: (Modality.TEXT, Modality.AUDIO),
+    Modality.IMAGE: (Modality.TEXT, Modality.TEXT, Modality.IMAGE),
+    Modality.VIDEO: (Modality.TEXT, Modality.TEXT, Modality.VIDEO),
+    Modality.AUDIO: (Modality.TEXT, Modality.TEXT, Modality.AUDIO),
 }
-"""The prompts a diffuser sees in training: its own modality and text, so only pairs with text are ever used."""
+"""The prompts a diffuser sees in training: its own modality and text, so only pairs with text are ever used. Text
+twice, since of two captions one may be silent on what the other says, as kinds of prompts are that cannot say it."""
 
 
 def mixed_prompts(
     prompts: Float[Tensor, "batch kinds width"],
-    nulls: Float[Tensor, "kinds width"],
+    nulls: Float[Tensor, "*batch kinds width"],
     generator: torch.Generator,
 ) -> Float[Tensor, "batch 1 width"]:
     """Contexts: mostly one kind of prompt, at times a mixture by random weights; some rows empty."""
@@ -53,18 +58,40 @@ def mixed_prompts(
     weights = torch.where(single | (weights.sum(dim=1, keepdim=True) == 0), alone, weights)
     weights = (weights / weights.sum(dim=1, keepdim=True)).to(prompts.device)
     dropped = (torch.rand(batch, 1, 1, generator=generator) < DROPPED).to(prompts.device)
-    rows = torch.where(dropped, nulls[None].expand_as(prompts), prompts)
+    rows = torch.where(dropped, nulls.expand_as(prompts), prompts)
     return (weights[:, :, None] * rows).sum(dim=1, keepdim=True)
 
 
-def displacements(rows: int, width: int, generator: torch.Generator) -> Float[Tensor, "rows 1 width"]:
-    """Up to MODALITY_GAP long, each in a direction of its own.
+def displacements(
+    rows: int, width: int, generator: torch.Generator, longest: float = MODALITY_GAP
+) -> Float[Tensor, "rows 1 width"]:
+    """Each in a direction of its own. Where prompts are moved by these, it is learned not to heed exact places."""
+    direction = functional.normalize(torch.randn(rows, 1, width, generator=generator), dim=-1)
+    return longest * torch.rand(rows, 1, 1, generator=generator) * direction
+
+
+@dataclass(frozen=True)
+class Cones:
+    """Where the prompt embeddings of each kind lie. means: of samples that need not match. nulls: of empty prompts.
 
     Prompt embeddings of each modality lie in a cone of their own (Liang et al., Mind the Gap, 2022), and a diffuser
-    meets two of the four in training. Moved by these, it learns not to heed where the cone lies.
+    meets two of the four in training. Moved from cone to cone it learns not to heed which one it is; moved at random it
+    would also unlearn facts that take little room, such as a figure's size.
     """
-    direction = functional.normalize(torch.randn(rows, 1, width, generator=generator), dim=-1)
-    return MODALITY_GAP * torch.rand(rows, 1, 1, generator=generator) * direction
+
+    means: dict[Modality, Float[Tensor, "width"]]
+    nulls: dict[Modality, Float[Tensor, "width"]]
+
+    def moved(
+        self, prompts: Float[Tensor, "batch kinds width"], kinds: Sequence[Modality], generator: torch.Generator
+    ) -> tuple[Float[Tensor, "batch kinds width"], Float[Tensor, "batch kinds width"]]:
+        """Every second prompt in the cone of any modality, and the empty prompt of the cone each is in."""
+        known = list(self.means)
+        means, nulls = (torch.stack([each[modality] for modality in known]) for each in (self.means, self.nulls))
+        own = torch.tensor([known.index(kind) for kind in kinds]).expand(prompts.shape[:2])
+        other = torch.randint(len(known), own.shape, generator=generator)
+        chosen = torch.where(torch.rand(own.shape, generator=generator) < 0.5, own, other)
+        return prompts + means[chosen] - means[own], nulls[chosen]
 
 
 def draw_timesteps(count: int, generator: torch.Generator, shift: float = 1.0) -> Int[Tensor, "batch"]:
@@ -92,7 +119,7 @@ class DiffusionObjective(nn.Module):
         diffuser: UNet,
         scheduler: Any,
         tables: list[tuple[tuple[Modality, ...], Columns]],
-        nulls: dict[Modality, Float[Tensor, "width"]],
+        cones: Cones,
     ):
         super().__init__()
         self.diffuser = diffuser.requires_grad_(True)
@@ -103,21 +130,21 @@ class DiffusionObjective(nn.Module):
         self.modality = modality
         self.scheduler = scheduler
         self.tables = tables
-        self.nulls = nulls
+        self.cones = cones
 
     def draw(self, count: int, generator: torch.Generator) -> dict[str, Any]:
         kinds, table = self.tables[int(torch.randint(len(self.tables), (1,), generator=generator))]
         latents = table[f"latent_{self.modality}"]
         rows = torch.randint(len(latents), (count,), generator=generator)
         prompts = torch.stack([pick(table[f"prompt_{kind}"], rows, generator) for kind in kinds], dim=1)
-        nulls = torch.stack([self.nulls[kind] for kind in kinds])
+        prompts, nulls = self.cones.moved(prompts, kinds, generator)
         clean = latents[rows].float()
         contexts = mixed_prompts(prompts, nulls, generator)
         return {
             "clean": clean,
             "noise": torch.randn(clean.shape, generator=generator),
             "timestep": draw_timesteps(count, generator, TIMESTEP_SHIFT[self.modality]),
-            "context": contexts + displacements(count, contexts.shape[-1], generator),
+            "context": contexts + displacements(count, contexts.shape[-1], generator, MISFIT),
         }
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:

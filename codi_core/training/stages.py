@@ -37,7 +37,7 @@ from .autoencode import (
 )
 from .bridge import audio_objective, image_objective, video_objective
 from .captions import corpus
-from .diffuse import PROMPTED_BY, DiffusionObjective
+from .diffuse import PROMPTED_BY, Cones, DiffusionObjective
 from .loop import Objective, OnProgress, Progress, Settings, train
 from .pairs import Columns, fingerprint, kept, make_table, null_embeddings
 from .source import Source
@@ -106,6 +106,8 @@ class TaskSettings(Settings):
     data: str = ""
 
 
+CONE_ROWS = 256
+"""Samples from which the mean of a kind of prompts is taken."""
 CHOSEN = [field.name for field in fields(TaskSettings) if field.name != "data"]
 """Settings that users choose."""
 
@@ -241,13 +243,24 @@ def _diffusion(modality: Modality) -> Callable[[Workshop, TaskSettings], Objecti
         for seed, (prompts, sayable) in enumerate(combinations, start=1):
             cheap = {modality, *prompts} == {text}
             rows = settings.rows * TEXTS_PER_ROW if cheap else settings.rows
-            tables.append((prompts, _table(workshop, (modality,), prompts, sayable, rows, seed)))
-        nulls = null_embeddings(CoDiPipeline(workshop.config, workshop))
+            kinds = tuple(dict.fromkeys(prompts))
+            tables.append((prompts, _table(workshop, (modality,), kinds, sayable, rows, seed)))
         diffuser: Any = workshop[workshop.config.modalities[modality].diffuser]
         scheduler = make_scheduler("ddim", workshop.config.noise_schedule)
-        return DiffusionObjective(modality, diffuser, scheduler, tables, nulls)
+        return DiffusionObjective(modality, diffuser, scheduler, tables, _cones(workshop))
 
     return build
+
+
+def _cones(workshop: Workshop) -> Cones:
+    """Of all kinds of prompts that there are samples of; each from a table of its own, since they need not match."""
+    nulls = null_embeddings(CoDiPipeline(workshop.config, workshop))
+    means = {}
+    for modality in Modality:
+        if workshop.source.holds({modality}):
+            table = _table(workshop, (), (modality,), modality, CONE_ROWS, seed=1)
+            means[modality] = table[f"prompt_{modality}"].float().mean(dim=(0, 1))
+    return Cones(means, {modality: nulls[modality] for modality in means})
 
 
 def _video_diffusion(workshop: Workshop, settings: TaskSettings) -> Objective:

@@ -26,6 +26,7 @@ from comfyui_codi.codi_core.training.bridge import contrastive_loss, video_objec
 from comfyui_codi.codi_core.training.diffuse import (
     DROPPED,
     MODALITY_GAP,
+    Cones,
     DiffusionObjective,
     displacements,
     draw_timesteps,
@@ -64,6 +65,10 @@ def table(*modalities: Modality, rows: int = 6) -> dict[str, torch.Tensor]:
 
 
 NULLS = {modality: torch.zeros(WIDTH) for modality in Modality}
+CONES = Cones(
+    {modality: 100.0 * torch.eye(WIDTH)[index] for index, modality in enumerate(Modality)},
+    {modality: -torch.eye(WIDTH)[index] for index, modality in enumerate(Modality)},
+)
 
 
 def moved_by(objective: Any) -> set[str]:
@@ -133,7 +138,7 @@ def test_every_modality_is_aligned_and_only_neighbouring_pairs_are_used() -> Non
 def test_diffusion_training_leaves_environment_encoder_and_connectors_alone() -> None:
     network = diffuser(Modality.IMAGE)
     columns = [((Modality.TEXT, Modality.IMAGE), table(Modality.IMAGE))]
-    moved = moved_by(DiffusionObjective(Modality.IMAGE, network, make_scheduler("ddim"), columns, NULLS))
+    moved = moved_by(DiffusionObjective(Modality.IMAGE, network, make_scheduler("ddim"), columns, CONES))
     assert any(name.startswith("diffuser.stem") for name in moved)
     assert not any("environment_encoder" in name or ".connector." in name for name in moved)
 
@@ -146,6 +151,22 @@ def test_mixed_prompts_are_convex_combinations(kinds: int, seed: int) -> None:
     assert mixed.shape == (64, 1, kinds)
     assert torch.allclose(mixed.sum(dim=-1), torch.ones(64, 1), atol=1e-5)
     assert (mixed >= 0).all()
+
+
+@given(st.integers(0, 2**31))
+def test_prompts_go_from_cone_to_cone_and_keep_what_they_say(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    kinds = (Modality.TEXT, Modality.TEXT, Modality.IMAGE)
+    said = torch.randn(64, 3, WIDTH, generator=generator)
+    prompts = said + torch.stack([CONES.means[kind] for kind in kinds])
+    moved, nulls = CONES.moved(prompts, kinds, generator)
+    known = list(Modality)
+    means, empty = (torch.stack([each[modality] for modality in known]) for each in (CONES.means, CONES.nulls))
+    cone = torch.cdist((moved - said).flatten(0, 1), means).argmin(dim=1).view(64, 3)
+    torch.testing.assert_close(moved, said + means[cone], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(nulls, empty[cone])
+    own = torch.tensor([known.index(kind) for kind in kinds])
+    assert 0.4 < (cone == own).float().mean() < 0.85
 
 
 @given(st.integers(1, 64), st.integers(0, 2**31))
