@@ -15,7 +15,7 @@ from .modality import FACTS, Modality
 from .pipeline import CoDiPipeline
 from .sampling import StepReport
 from .terminal import progress_bars
-from .values import Condition, Frames, Media, Waveform, rows_of
+from .values import Frames, Media, Waveform, rows_of
 
 PREFIX = "codi"
 
@@ -47,8 +47,7 @@ def generate_command(
         def show(report: StepReport) -> None:
             bars.update(task, completed=report.step, total=report.steps)
 
-        one = mix([pipeline.encode(prompt, negative) for prompt in given], weights)
-        condition = Condition(one.embedding.repeat(count, 1, 1), one.null.repeat(count, 1, 1))
+        condition = mix([pipeline.encode(prompt, negative) for prompt in given], weights).repeated(count)
         latents = pipeline.sample(condition, to=to, on_step=show, **sampling)
         made = {modality: rows_of(pipeline.decode(latents, modality)) for modality in latents.samples}
     first = next_number(output_dir / PREFIX)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from functools import reduce
 
@@ -97,7 +98,7 @@ def mix(
     """Interpolate prompts in the aligned space (CoDi paper, composable conditioning).
 
     Weights are relative: they are scaled to sum to 1. One condition passes through unchanged. The null prompts are
-    mixed with the same weights. Conditions of batch 1 serve every row of larger ones.
+    mixed with the same weights. Conditions of batch 1 serve every row of larger ones. What fades goes on fading.
     Raises PromptError for unusable weights or unequal shapes, ConfigError for an unknown mode.
     Paper → here: C_m(x_m) → conditions[m].embedding, alpha_m → weights[m].
     """
@@ -105,6 +106,8 @@ def mix(
     mixer = _MIXERS[choose("mode", mode, MixMode)]
     if len(conditions) == 1:
         return conditions[0]
+    if any(condition.course for condition in conditions):
+        return _over_a_run(lambda share: mix([condition.at(share) for condition in conditions], weights, mode))
     shapes = [tuple(condition.embedding.shape) for condition in conditions]
     batch = max(shape[0] for shape in shapes)
     if any(shape[0] not in (1, batch) or shape[1:] != shapes[0][1:] for shape in shapes):
@@ -117,3 +120,28 @@ def mix(
         mixer([condition.embedding.expand(batch, -1, -1) for condition in conditions], shares),
         mixer([condition.null.expand(batch, -1, -1) for condition in conditions], shares),
     )
+
+
+def fade(
+    first: Condition, second: Condition, *, start: float = 0.0, end: float = 1.0, mode: str = MixMode.LINEAR
+) -> Condition:
+    """One prompt that turns into another while outputs are denoised: early steps decide on the whole, late ones on
+    details.
+
+    start, end: shares of the run, 0 to 1, between which it turns at an even pace; equal ones make a switch.
+    Raises PromptError if they are not such shares in order, and whatever `mix` raises.
+    """
+    if not 0 <= start <= end <= 1:
+        raise PromptError(
+            f"a fade must start and end between 0 and 1 of the steps, in this order, got {start} to {end}"
+        )
+
+    def at(share: float) -> Condition:
+        turned = min(1.0, max(0.0, (share - start) / (end - start))) if start < end else float(share >= end)
+        return mix([first.at(share), second.at(share)], [1 - turned, turned], mode)
+
+    return _over_a_run(at)
+
+
+def _over_a_run(course: Callable[[float], Condition]) -> Condition:
+    return replace(course(0.0), course=course)

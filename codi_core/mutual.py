@@ -55,12 +55,15 @@ class MutualConditioning:
     coupling: Coupling
     encode_output: EncodeOutput
 
-    def conditions(self, prompt: Condition, clean: Mapping[Modality, Tensor]) -> dict[Modality, Condition]:
+    def said(self, clean: Mapping[Modality, Tensor]) -> dict[Modality, Condition]:
+        """What each output says as a prompt."""
+        return {modality: self.encode_output(modality, latent) for modality, latent in clean.items()}
+
+    def conditions(self, prompt: Condition, said: Mapping[Modality, Condition]) -> dict[Modality, Condition]:
         """Per output the prompt, mixed with what all the others say; every other one weighs the same."""
-        said = {modality: self.encode_output(modality, latent) for modality, latent in clean.items()}
         weight = self.coupling.weight
         mixed = {}
-        for modality in clean:
+        for modality in said:
             others = [condition for other, condition in said.items() if other != modality]
             mixed[modality] = mix([prompt, *others], [1 - weight] + [weight / len(others)] * len(others))
         return mixed

@@ -106,11 +106,17 @@ def noise_generator(seed: int, modality: Modality) -> torch.Generator:
 
 @dataclass(frozen=True)
 class StepReport:
-    """What the sampler tells after each step. step: from 1 to steps. latents: as they are now, per modality."""
+    """What the sampler tells after each step.
+
+    step: from 1 to steps. latents: as they are now, per modality. clean: what those that are being changed would become
+    if the networks were right already. begins: after how many steps each begins to change; `steps` if it is kept.
+    """
 
     step: int
     steps: int
     latents: Mapping[Modality, Tensor]
+    clean: Mapping[Modality, Tensor]
+    begins: Mapping[Modality, int]
 
 
 OnStep = Callable[[StepReport], None]
@@ -307,18 +313,24 @@ class JointSampler:
         known = known or {}
         scales = guidance_scales(guidance, noise)
         latents = self.start(noise, steps)
-        contexts = self.contexts(dict.fromkeys(noise, condition), scales)
         timesteps = next(iter(self.schedulers.values())).timesteps
-        begins = {modality: one.first_step(len(timesteps)) for modality, one in known.items()}
+        steps = len(timesteps)
+        told, said = condition.at(0.0), None
+        contexts = self.contexts(dict.fromkeys(noise, told), scales)
+        begins = {modality: known[modality].first_step(steps) if modality in known else 0 for modality in noise}
         for index, timestep in enumerate(timesteps):
             latents = self.known_at(index, latents, noise, known)
-            acting = {modality: each for modality, each in contexts.items() if begins.get(modality, 0) <= index}
+            acting = {modality: each for modality, each in contexts.items() if begins[modality] <= index}
             predicted = self.noise(latents, timestep, acting, scales)
-            if mutual is not None and len(noise) > 1 and mutual.coupling.looks(index + 1, len(timesteps)):
-                clean = {modality: one.latent for modality, one in known.items()}
-                clean |= self.clean(predicted, timestep, latents)
-                contexts = self.contexts(mutual.conditions(condition, clean), scales)
+            clean = self.clean(predicted, timestep, latents)
             latents |= self.step(predicted, timestep, latents, generators)
+            before, told = told, condition.at(min(1.0, (index + 1) / max(1, steps - 1)))
+            looked = mutual is not None and len(noise) > 1 and mutual.coupling.looks(index + 1, steps)
+            if mutual is not None and looked:
+                said = mutual.said({modality: one.latent for modality, one in known.items()} | clean)
+            if looked or told is not before:
+                coupled = None if mutual is None or said is None else mutual.conditions(told, said)
+                contexts = self.contexts(coupled or dict.fromkeys(noise, told), scales)
             if on_step is not None:
-                on_step(StepReport(index + 1, len(timesteps), latents))
-        return self.known_at(len(timesteps), latents, noise, known)
+                on_step(StepReport(index + 1, steps, latents, clean, begins))
+        return self.known_at(steps, latents, noise, known)

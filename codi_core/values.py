@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 
@@ -84,10 +84,26 @@ class Condition:
 
     embedding: each encoder returns one token of unit L2 norm; mixtures may be shorter.
     null: same shape; what guidance moves away from. Always present, so nobody asks whether it is.
+    course: where a run is told different things on its way: what it is told when that share (0 to 1) of it is over.
+    Embedding and null are then those of its beginning.
     """
 
     embedding: Float[Tensor, "batch tokens width"]
     null: Float[Tensor, "batch tokens width"]
+    course: Callable[[float], Condition] | None = None
+
+    def at(self, share: float) -> Condition:
+        """What is told when that share of a run is over."""
+        return self if self.course is None else self.course(share)
+
+    def repeated(self, count: int) -> Condition:
+        """Every row so many times, all rows in turn."""
+        course = self.course
+        return Condition(
+            self.embedding.repeat(count, 1, 1),
+            self.null.repeat(count, 1, 1),
+            None if course is None else lambda share: course(share).repeated(count),
+        )
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,15 @@ from .encode import EncodeModality
 from .host import ComfyExtension, io
 from .keep import EncodeLatents, MaskLatents
 from .load import LoadCoDi
-from .mix import InterpolateConditions
+from .mix import FadeConditions, InterpolateConditions
 from .sample import JointSampler
+from .similarity import CompareSimilarity
 
 NODES: list[type[io.ComfyNode]] = [
     LoadCoDi,
     EncodeModality,
     InterpolateConditions,
+    FadeConditions,
     EncodeLatents,
     MaskLatents,
     JointSampler,
@@ -21,6 +23,7 @@ NODES: list[type[io.ComfyNode]] = [
     DecodeVideo,
     DecodeAudio,
     DecodeText,
+    CompareSimilarity,
 ]
 
 

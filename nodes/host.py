@@ -20,7 +20,9 @@ if TYPE_CHECKING or find_spec("comfy_api") is None:
         default_dtype,
         device,
         io,
+        is_watched,
         model_folders,
+        send_event,
         temp_folder,
         throw_if_interrupted,
         ui,
@@ -40,6 +42,7 @@ else:
     from comfy.model_patcher import ModelPatcher
     from comfy.utils import ProgressBar
     from comfy_api.latest import ComfyExtension, InputImpl, Types, io, ui
+    from server import PromptServer
 
     folder_paths.add_model_folder_path("codi", str(Path(folder_paths.models_dir) / "codi"))
     # A newly registered folder lists every file, read-me files too, until its endings are set.
@@ -70,6 +73,14 @@ else:
     def throw_if_interrupted() -> None:
         """Raises the host's own exception if the user has pressed Cancel."""
         model_management.throw_exception_if_processing_interrupted()
+
+    def is_watched() -> bool:
+        """Whether an editor waits for this run."""
+        return PromptServer.instance.client_id is not None
+
+    def send_event(name: str, content: dict[str, Any]) -> None:
+        """Tell the editor that waits for this run."""
+        PromptServer.instance.send_sync(name, content, PromptServer.instance.client_id)
 
     class _SharingParts(Parts):
         """Parts that share the device's memory with the host's other models.
@@ -133,8 +144,10 @@ __all__ = [
     "default_dtype",
     "device",
     "io",
+    "is_watched",
     "model_folders",
     "schema",
+    "send_event",
     "share_memory",
     "temp_folder",
     "throw_if_interrupted",

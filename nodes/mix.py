@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..codi_core.errors import PromptError
-from ..codi_core.mixing import MixMode, mix
+from ..codi_core.mixing import MixMode, fade, mix
 from ..codi_core.values import Condition
 from .host import CoDiCondition, io, schema
 
@@ -21,6 +23,16 @@ def parse_weights(text: str) -> list[float] | None:
         ) from None
 
 
+def _mode_input() -> io.Combo.Input:
+    return io.Combo.Input(
+        "mode",
+        options=list(map(str, MixMode)),
+        default=str(MixMode.LINEAR),
+        tooltip="linear: weighted mean, as in the paper. norm_preserving: the same, scaled back to the length of the "
+        "prompts. slerp: along the sphere on which prompts lie.",
+    )
+
+
 class InterpolateConditions(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -36,13 +48,7 @@ class InterpolateConditions(io.ComfyNode):
                     tooltip="One number ≥ 0 per condition, with commas between; only their ratio counts. "
                     "Empty: all equal.",
                 ),
-                io.Combo.Input(
-                    "mode",
-                    options=list(map(str, MixMode)),
-                    default=str(MixMode.LINEAR),
-                    tooltip="linear: weighted mean, as in the paper. norm_preserving: the same, scaled back "
-                    "to the length of the prompts. slerp: along the sphere on which prompts lie.",
-                ),
+                _mode_input(),
                 # The last socket: older frontends append the spare slot after all others.
                 io.Autogrow.Input(
                     "conditions",
@@ -64,3 +70,35 @@ class InterpolateConditions(io.ComfyNode):
         # Older hosts do not enforce the least number of sockets and leave the argument out.
         given = list((conditions or {}).values())
         return io.NodeOutput(mix(given, weights=parse_weights(weights), mode=mode))
+
+
+class FadeConditions(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        share: dict[str, Any] = {"min": 0.0, "max": 1.0, "step": 0.01}
+        return schema(
+            node_id="FadeConditions",
+            display_name="Fade Conditions",
+            description="Turns one condition into another while outputs are made: the first decides on the whole, the "
+            "second on details.",
+            inputs=[
+                CoDiCondition.Input("first", tooltip="What is asked for at the beginning of a run."),
+                CoDiCondition.Input("second", tooltip="What is asked for at its end."),
+                io.Float.Input(
+                    "start", default=0.0, tooltip="Share of the steps after which the first begins to fade.", **share
+                ),
+                io.Float.Input(
+                    "end",
+                    default=1.0,
+                    tooltip="Share of the steps after which the second is all that is left. The same as start: a "
+                    "switch.",
+                    **share,
+                ),
+                _mode_input(),
+            ],
+            outputs=[CoDiCondition.Output("condition", tooltip="The fade, for a Joint Sampler or further mixing.")],
+        )
+
+    @classmethod
+    def execute(cls, first: Condition, second: Condition, start: float, end: float, mode: str) -> io.NodeOutput:
+        return io.NodeOutput(fade(first, second, start=start, end=end, mode=mode))

@@ -18,6 +18,7 @@ from .host import (
     schema,
     throw_if_interrupted,
 )
+from .live import Live
 
 MADE_BY_DEFAULT = (Modality.VIDEO, Modality.AUDIO)
 UNSET = -1.0
@@ -180,6 +181,7 @@ class JointSampler(io.ComfyNode):
                 ),
             ],
             outputs=[CoDiLatents.Output("latents", tooltip="The result, for the Decode nodes.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -202,11 +204,12 @@ class JointSampler(io.ComfyNode):
         strength: float = 0.0,
         **per_modality: Any,
     ) -> io.NodeOutput:
-        progress = ProgressBar(steps)
+        progress, live = ProgressBar(steps), Live(cls.hidden.unique_id, model)
 
         def on_step(report: StepReport) -> None:
             throw_if_interrupted()
             progress.update_absolute(report.step, report.steps)
+            live(report)
 
         def scale(modality: Modality) -> float:
             own = per_modality.get(_guidance_name(modality), UNSET)

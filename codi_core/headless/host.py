@@ -32,7 +32,9 @@ __all__ = [
     "default_dtype",
     "device",
     "io",
+    "is_watched",
     "model_folders",
+    "send_event",
     "temp_folder",
     "throw_if_interrupted",
     "ui",
@@ -67,6 +69,15 @@ class ProgressBar:
 
 def throw_if_interrupted() -> None:
     """Nothing to ask for here: without ComfyUI, Ctrl-C raises KeyboardInterrupt by itself."""
+
+
+def is_watched() -> bool:
+    """No editor waits for a run in a terminal."""
+    return False
+
+
+def send_event(name: str, content: dict[str, Any]) -> None:
+    """Tells the editor, if there is one."""
 
 
 def device() -> torch.device:

@@ -44,7 +44,7 @@ def given_to(workflow: Path) -> tuple[str, list[Path]]:
     """The words of the graph, and the files it loads."""
     nodes = json.loads((workflow.parent / "api" / workflow.name).read_text(encoding="utf-8")).values()
     prompts = [node["inputs"].get("prompt") for node in nodes if node["class_type"] == "EncodeModality"]
-    words = next((prompt for prompt in prompts if isinstance(prompt, str) and prompt), "")
+    words = " → ".join(prompt for prompt in prompts if isinstance(prompt, str) and prompt)
     names = [each for node in nodes if node["class_type"].startswith("Load") for each in node["inputs"].values()]
     places = [WORKFLOWS / "inputs" / name for name in names if isinstance(name, str) and "." in name]
     return words, places

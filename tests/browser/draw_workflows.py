@@ -12,7 +12,7 @@ import argparse
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ WORKFLOWS = Path(__file__).parents[2] / "workflows"
 READY = "window.app?.graph && Object.keys(LiteGraph.registered_node_types).length > 100"
 COLUMN_GAP, ROW_GAP, TOP, MARGIN = 80, 60, 80, 20
 COLOUR = "#3f789e"
+FAR = 2
+"""Columns from the model on, from which its wire would pass behind other nodes."""
 SIZES = {
     "MarkdownNote": (300, 420),
     "LoadCoDi": (320, 106),
@@ -34,8 +36,9 @@ SIZES = {
     "EncodeModality": (360, 240),
     "EncodeLatents": (360, 240),
     "MaskLatents": (300, 170),
-    "InterpolateConditions": (300, 150),
-    "JointSampler": (300, 640),
+    "InterpolateConditions": (300, 330),
+    "FadeConditions": (300, 150),
+    "JointSampler": (300, 860),
     "DecodeText": (280, 160),
     "DecodeImage": (280, 320),
     "DecodeAudio": (280, 108),
@@ -43,6 +46,8 @@ SIZES = {
     "GetVideoComponents": (280, 90),
     "CreateVideo": (280, 110),
     "PreviewAny": (320, 180),
+    "CompareSimilarity": (320, 400),
+    "Reroute": (75, 26),
     "SaveImage": (320, 320),
     "SaveAudio": (320, 112),
     "SaveVideo": (320, 400),
@@ -244,6 +249,61 @@ def film() -> list[dict[str, Node]]:
     ]
 
 
+def two_texts() -> Template:
+    """One prompt that turns into another while the outputs are made."""
+    first, second = encode("first", TEXT, "a blue square"), encode("second", TEXT, "a red star")
+    first["first"], second["second"] = replace(first["first"], title="First"), replace(second["second"], title="Then")
+    wires: dict[str, Any] = {"first": ("first", 0), "second": ("second", 0)}
+    return Template(
+        note(
+            "One text fades into another",
+            "The first steps follow one text and the last ones another: early steps decide on the whole, late ones on "
+            "details.",
+            "Type two texts.",
+            "**start** and **end** in *Fade Conditions* say where on the way the first turns into the second.",
+        ),
+        [
+            Column("1 Choose", [model()]),
+            Column("2 Encode two texts", [first, second]),
+            Column(
+                "3 Fade and make",
+                [
+                    {"fade": Node("FadeConditions", "", {"start": 0.1, "end": 0.5}, wires)},
+                    sampler("fade", [IMAGE, VIDEO]),
+                ],
+            ),
+            Column("4 See and save", results([IMAGE, VIDEO])),
+        ],
+    )
+
+
+def compared() -> Template:
+    """Outputs of one run, and how near they are to the prompt and to one another."""
+    shown: dict[str, Any] = {"model": ("model", 0)}
+    things = [("prompt", 0), (f"made {IMAGE}", 0), (f"made {AUDIO}", 0)]
+    shown |= {f"things.thing_{index}": thing for index, thing in enumerate(things)}
+    decoding: dict[str, Any] = {"model": ("model", 0), "latents": ("sampler", 0)}
+    return Template(
+        note(
+            "How near are they?",
+            "A picture and a sound are made in one run, and *Compare Similarity* shows how near they lie to the prompt "
+            "and to each other in the space that all prompts share. Switch *Load CoDi* to the alignment `released`, in "
+            "which they don't see each other, and compare.",
+            SAY,
+        ),
+        [
+            Column("1 Choose", [model()]),
+            Column("2 Encode", [encode("prompt", TEXT, "a star")]),
+            Column("3 Make", [sampler("prompt", [IMAGE, AUDIO])]),
+            Column(
+                "4 See",
+                [{f"made {each}": Node(f"Decode{each.capitalize()}", "", {}, decoding)} for each in (IMAGE, AUDIO)],
+            ),
+            Column("5 Compare", [{"compared": Node("CompareSimilarity", "", {}, shown)}]),
+        ],
+    )
+
+
 def two_pictures() -> Template:
     """Two prompts of the same kind, with weights."""
     other = Node("LoadImage", "Other picture", {"image": "example_other_image.png"})
@@ -389,6 +449,8 @@ TEMPLATES = {
         "1, 1, 1",
     ),
     "two_images_mixed": two_pictures(),
+    "two_texts_faded": two_texts(),
+    "compare_similarity": compared(),
     "keep_video_make_sound": keeping(
         "A sound for your video",
         "The video is kept as it is, and a sound is made that fits it: *Encode to Latents* shows it to the sampler, "
@@ -413,23 +475,36 @@ def laid_out(name: str) -> dict[str, Any]:
     template = TEMPLATES[name]
     nodes = [_placed("note", Node("MarkdownNote", "Read me", {"": template.note}), 0, 0)]
     groups, x = [], SIZES["MarkdownNote"][0] + COLUMN_GAP
+    bends: list[dict[str, Any]] = []
     heights = [sum(max(SIZES[n.type][1] for n in row.values()) + ROW_GAP for row in c.rows) for c in template.columns]
-    for column in template.columns:
+    source = "model"
+    for number, column in enumerate(template.columns):
         y = width = 0
+        if number >= FAR and any(_needs_model(node) for row in column.rows for node in row.values()):
+            # Far from the model its wire runs above all nodes, and down beside those that need it.
+            bend = Node("Reroute", "", {}, {"": (source, 0)})
+            source = f"model for {column.title}"
+            bends.append(_placed(source, bend, x - SIZES[bend.type][0] - MARGIN, -TOP - ROW_GAP))
         for row in column.rows:
             across = 0
             for key, node in row.items():
-                nodes.append(_placed(key, node, x + across, y))
+                wired = replace(node, wires=node.wires | {"model": (source, 0)}) if _needs_model(node) else node
+                nodes.append(_placed(key, wired, x + across, y))
                 across += SIZES[node.type][0] + COLUMN_GAP
             width = max(width, across - COLUMN_GAP)
             y += max(SIZES[node.type][1] for node in row.values()) + ROW_GAP
         place = {"position": [x - MARGIN, -TOP], "size": [width + 2 * MARGIN, max(heights) + TOP - ROW_GAP + MARGIN]}
         groups.append({"title": column.title, "color": COLOUR, **place})
         x += width + COLUMN_GAP
+    nodes += bends
     for node in nodes:
         if node["type"].startswith("Save"):
             node["widgets"] = {"filename_prefix": f"codi/{name}"}
     return {"nodes": nodes, "groups": groups}
+
+
+def _needs_model(node: Node) -> bool:
+    return "model" in node.wires
 
 
 def _placed(key: str, node: Node, x: int, y: int) -> dict[str, Any]:
@@ -444,7 +519,8 @@ def main() -> None:
     with sync_playwright() as driver:
         path = os.environ.get("CHROMIUM_PATH", "/usr/bin/chromium")
         page = driver.chromium.launch(executable_path=path, args=["--no-sandbox"]).new_page()
-        page.request.post(f"{chosen.url}/api/settings/Comfy.TutorialCompleted", data="true")
+        for name, value in (("Comfy.TutorialCompleted", "true"), ("Comfy.VueNodes.Enabled", "false")):
+            page.request.post(f"{chosen.url}/api/settings/{name}", data=value)
         page.goto(chosen.url)
         page.wait_for_function(READY, timeout=120_000)
         for name in chosen.names or TEMPLATES:

@@ -29,9 +29,31 @@ RUN = """async () => {
     await app.queuePrompt(0, 1);
     return await end;
 }"""
-FEW_STEPS = """() => {
+SET_STEPS = """steps => {
     const sampler = app.graph.nodes.find(node => node.type === "JointSampler");
-    sampler.widgets.find(widget => widget.name === "steps").value = 2;
+    sampler.widgets.find(widget => widget.name === "steps").value = steps;
+}"""
+START = """() => {
+    window.end = new Promise(done => {
+        for (const name of ["success", "error", "interrupted"])
+            app.api.addEventListener(`execution_${name}`, () => done(name));
+    });
+    app.queuePrompt(0, 1);
+}"""
+DRAFTS = """outputs => {
+    const shown = [...document.querySelectorAll(".codi-output")];
+    const drawn = output => output.querySelector("img")?.naturalWidth > 0 || output.querySelector("p").textContent;
+    return shown.length === outputs && shown.every(drawn);
+}"""
+LOOK_AT = """type => {
+    const node = app.graph.nodes.find(node => node.type === type);
+    app.canvas.ds.scale = 1;
+    app.canvas.ds.offset = [300 - node.pos[0], 200 - node.pos[1]];
+    app.canvas.setDirty(true, true);
+}"""
+WEIGHTS = """async () => {
+    const prompt = Object.values((await app.graphToPrompt()).output);
+    return prompt.find(node => node.class_type === "InterpolateConditions").inputs.weights;
 }"""
 PLAYABLE = """([kind, count]) =>
     [...document.querySelectorAll(kind)].filter(player => player.duration > 1).length >= count"""
@@ -93,16 +115,72 @@ def test_a_workflow_loads_without_complaint_and_says_what_the_api_file_says(fron
     assert sent == json.loads((WORKFLOWS / f"api/{name}.json").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("vue_nodes", [False, True], ids=["classic", "nodes-2"])
+BOTH_MODES = pytest.mark.parametrize("vue_nodes", [False, True], ids=["classic", "nodes-2"])
+
+
+@BOTH_MODES
 def test_every_result_is_shown_on_its_node(comfyui, chromium, vue_nodes):
     frontend = Frontend(chromium, comfyui.url, **{"Comfy.Locale": "en", "Comfy.VueNodes.Enabled": vue_nodes})
     page = frontend.page
     frontend.load("any_to_all")
-    page.evaluate(FEW_STEPS)
+    page.evaluate(SET_STEPS, 2)
     assert page.evaluate(RUN) == "success"
     page.wait_for_function(PLAYABLE, arg=["video", 2])
     page.wait_for_function(PLAYABLE, arg=["audio", 3])
     page.wait_for_function(TEXT_IS_SHOWN)
+    assert frontend.complaints == []
+    page.close()
+
+
+@BOTH_MODES
+@pytest.mark.parametrize("end", ["success", "interrupted"])
+def test_drafts_are_shown_while_outputs_are_made_and_none_stays(comfyui, chromium, vue_nodes, end):
+    frontend = Frontend(chromium, comfyui.url, **{"Comfy.Locale": "en", "Comfy.VueNodes.Enabled": vue_nodes})
+    page = frontend.page
+    frontend.load("any_to_all")
+    # A number of steps that no other run had: results that are known already are not made again.
+    page.evaluate(SET_STEPS, (12 if end == "success" else 400) + vue_nodes)
+    page.evaluate(START)
+    page.wait_for_function(DRAFTS, arg=4)
+    if end == "interrupted":
+        page.request.post(f"{comfyui.url}/interrupt")
+    assert page.evaluate("() => window.end") == end
+    page.wait_for_function("() => !document.querySelector('.codi-output')")
+    assert frontend.complaints == []
+    page.close()
+
+
+@BOTH_MODES
+def test_weights_are_mixed_by_keys_and_by_hand(comfyui, chromium, vue_nodes):
+    frontend = Frontend(chromium, comfyui.url, **{"Comfy.Locale": "en", "Comfy.VueNodes.Enabled": vue_nodes})
+    page = frontend.page
+    frontend.load("any_to_all")
+    page.evaluate(LOOK_AT, "InterpolateConditions")
+    page.wait_for_timeout(500)
+    sliders, triangle = page.locator(".codi-slider"), page.locator(".codi-triangle")
+    named = [sliders.nth(index).get_attribute("aria-label") for index in range(3)]
+    assert named == ["What to make", "Picture prompt", "Sound prompt"]
+    sliders.nth(0).press("ArrowRight")
+    assert page.evaluate(WEIGHTS) == "0.38, 0.31, 0.31"
+    place = sliders.nth(1).bounding_box()
+    page.mouse.move(place["x"] + 2, place["y"] + place["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2, steps=4)
+    page.mouse.up()
+    weights = [float(part) for part in page.evaluate(WEIGHTS).split(",")]
+    assert weights[1] == pytest.approx(0.5, abs=0.03)
+    assert sum(weights) == pytest.approx(1)
+    place = triangle.bounding_box()
+    page.mouse.click(place["x"] + place["width"] / 2, place["y"] + 6)
+    assert page.evaluate(WEIGHTS) == "1, 0, 0"
+    triangle.press("ArrowDown")
+    weights = [float(part) for part in page.evaluate(WEIGHTS).split(",")]
+    assert weights[0] < 1
+    assert weights[1] == pytest.approx(weights[2], abs=0.011)
+    assert sliders.nth(0).get_attribute("aria-valuenow") == str(round(100 * weights[0]))
+    saved = page.evaluate("() => JSON.stringify(app.graph.serialize())")
+    page.evaluate(LOAD, saved)
+    assert [float(part) for part in page.evaluate(WEIGHTS).split(",")] == weights
     assert frontend.complaints == []
     page.close()
 

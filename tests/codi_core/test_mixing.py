@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from comfyui_codi.codi_core.errors import ConfigError, PromptError
-from comfyui_codi.codi_core.mixing import MixMode, mix
+from comfyui_codi.codi_core.mixing import MixMode, fade, mix
 from comfyui_codi.codi_core.values import Condition
 
 modes = st.sampled_from(MixMode)
@@ -144,3 +144,37 @@ def test_prompts_of_different_batches_say_both_shapes():
 def test_an_unknown_mode_lists_the_modes():
     with pytest.raises(ConfigError, match="unknown mode 'cubic'; choose one of: linear, norm_preserving, slerp"):
         mix([prompt(0), prompt(1)], mode="cubic")
+
+
+@given(mode=modes, start=st.floats(0, 0.9), length=st.floats(0.05, 1), share=st.floats(0, 1))
+def test_a_fade_is_the_first_before_it_starts_the_second_once_it_ends_and_a_mixture_between(mode, start, length, share):
+    end = min(1.0, start + length)
+    told = fade(prompt(0), prompt(1), start=start, end=end, mode=mode).at(share)
+    turned = min(1.0, max(0.0, (share - start) / (end - start)))
+    wanted = mix([prompt(0), prompt(1)], [1 - turned, turned], mode)
+    assert close(told.embedding, wanted.embedding)
+    assert close(told.null, wanted.null)
+
+
+@given(start=st.floats(0, 1), share=st.floats(0, 1))
+def test_a_fade_that_ends_where_it_starts_is_a_switch(start, share):
+    told = fade(prompt(0), prompt(1), start=start, end=start).at(share)
+    assert close(told.embedding, prompt(int(share >= start)).embedding)
+
+
+@given(share=st.floats(0, 1))
+def test_what_fades_still_does_when_mixed_or_faded_again(share):
+    fading = fade(prompt(0), prompt(1))
+    mixed = mix([fading, prompt(2)], [1.0, 3.0])
+    assert close(mixed.at(share).embedding, mix([fading.at(share), prompt(2)], [1.0, 3.0]).embedding)
+    assert close(mixed.embedding, mixed.at(0.0).embedding)
+    again = fade(fading, prompt(2), start=0.5)
+    assert close(again.at(0.25).embedding, fading.at(0.25).embedding)
+    assert close(again.at(1.0).embedding, prompt(2).embedding)
+    assert close(fading.repeated(3).at(share).embedding, fading.at(share).embedding.repeat(3, 1, 1))
+
+
+@pytest.mark.parametrize(("start", "end"), [(0.6, 0.5), (-0.1, 1.0), (0.0, 1.1), (math.nan, 1.0)])
+def test_a_fade_outside_the_run_says_what_was_wanted(start, end):
+    with pytest.raises(PromptError, match=f"between 0 and 1 of the steps, in this order, got {start} to {end}"):
+        fade(prompt(0), prompt(1), start=start, end=end)

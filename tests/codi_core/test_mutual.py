@@ -48,7 +48,7 @@ def test_without_weight_nobody_looks():
 def test_an_output_hears_the_prompt_and_all_the_others_but_not_itself():
     said = {TEXT: saying(0), IMAGE: saying(1), AUDIO: saying(2)}
     mutual = MutualConditioning(Coupling(weight=0.5), lambda modality, clean: said[modality])
-    heard = mutual.conditions(PROMPT, dict.fromkeys(said, random(2, 4)))
+    heard = mutual.conditions(PROMPT, mutual.said(dict.fromkeys(said, random(2, 4))))
     for modality in said:
         others = [said[other] for other in said if other is not modality]
         wanted = (PROMPT.embedding + (others[0].embedding + others[1].embedding) / 2) / 2

@@ -37,10 +37,6 @@ def condition(tiny_pipeline) -> Condition:
     return tiny_pipeline.encode(PROMPTS[TEXT])
 
 
-def repeated(condition: Condition, rows: int) -> Condition:
-    return Condition(condition.embedding.repeat(rows, 1, 1), condition.null.repeat(rows, 1, 1))
-
-
 def equal(one: Latents, other: Latents, *modalities: Modality) -> bool:
     return all(torch.equal(one.samples[modality], other.samples[modality]) for modality in modalities)
 
@@ -128,7 +124,7 @@ def test_without_environments_joint_outputs_equal_single_ones(alignment, tiny_co
 
 def test_a_larger_batch_begins_with_the_rows_of_a_smaller_one(tiny_pipeline, condition):
     small = tiny_pipeline.sample(condition, to=[VIDEO, AUDIO], steps=2)
-    large = tiny_pipeline.sample(repeated(condition, 3), to=[VIDEO, AUDIO], steps=2)
+    large = tiny_pipeline.sample(condition.repeated(3), to=[VIDEO, AUDIO], steps=2)
     for modality in (VIDEO, AUDIO):
         torch.testing.assert_close(large.samples[modality][:1], small.samples[modality], atol=1e-4, rtol=1e-3)
         assert not torch.allclose(large.samples[modality][1], large.samples[modality][0], atol=0.1)
@@ -330,11 +326,11 @@ def test_a_mask_tells_what_is_made_anew(strength, tiny_pipeline, condition):
 
 def test_one_known_serves_every_row(tiny_pipeline, condition):
     known = known_of(tiny_pipeline, IMAGE)
-    made = tiny_pipeline.sample(repeated(condition, 3), to=[TEXT], known=known, steps=1)
+    made = tiny_pipeline.sample(condition.repeated(3), to=[TEXT], known=known, steps=1)
     assert torch.equal(made.samples[IMAGE], known.samples[IMAGE].expand(3, -1, -1, -1))
     three = Latents({IMAGE: known.samples[IMAGE].repeat(2, 1, 1, 1)})
     with pytest.raises(ShapeError, match=r"wanted 1 image to keep, or 3 of them, .* got 2"):
-        tiny_pipeline.sample(repeated(condition, 3), to=[TEXT], known=three, steps=1)
+        tiny_pipeline.sample(condition.repeated(3), to=[TEXT], known=three, steps=1)
 
 
 def test_a_sound_lasts_as_long_as_the_video_it_is_made_for(tiny_pipeline, condition):

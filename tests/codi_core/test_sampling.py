@@ -15,6 +15,7 @@ from comfyui_codi.codi_core.sampling import (
     NOISE_SCHEDULE,
     ZERO_TERMINAL_SNR_SCHEDULE,
     JointSampler,
+    Known,
     SchedulerName,
     guidance_scales,
     make_scheduler,
@@ -178,6 +179,54 @@ def test_on_step_hears_every_step(denoiser, noise, condition):
     final = sample(denoiser, noise, condition, steps=4, on_step=reports.append)
     assert [(report.step, report.steps) for report in reports] == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert torch.equal(reports[-1].latents[IMAGE], final[IMAGE])
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_a_report_tells_what_is_being_made_and_comes_ever_closer_to_it(denoiser, noise, condition, prediction_type):
+    reports = []
+    generators = {modality: noise_generator(0, modality) for modality in noise}
+    sampler = JointSampler(denoiser, noise_schedule={**NOISE_SCHEDULE, "prediction_type": prediction_type})
+    final = sampler.sample(noise, condition, steps=20, guidance=1.0, generators=generators, on_step=reports.append)
+    for modality in noise:
+        errors = [(report.clean[modality] - final[modality]).norm() for report in (reports[0], reports[-1])]
+        assert errors[1] < errors[0]
+
+
+def test_a_report_tells_when_what_is_known_begins_to_change(denoiser, noise, condition):
+    reports = []
+    kept = Known(latent=noise[AUDIO])
+    late = Known(latent=noise[IMAGE], strength=0.5)
+    for known in ({AUDIO: kept}, {AUDIO: kept, IMAGE: late}):
+        JointSampler(denoiser).sample(
+            noise,
+            condition,
+            steps=4,
+            guidance=1.0,
+            generators={modality: noise_generator(0, modality) for modality in noise},
+            known=known,
+            on_step=reports.append,
+        )
+    assert [report.begins for report in reports] == [{IMAGE: 0, AUDIO: 4}] * 4 + [{IMAGE: 2, AUDIO: 4}] * 4
+    assert [list(report.clean) for report in reports] == [[IMAGE]] * 4 + [[]] * 2 + [[IMAGE]] * 2
+
+
+def test_a_prompt_that_changes_on_the_way_is_heard_step_by_step(denoiser, noise, condition):
+    """The first step hears the beginning, the last one the end."""
+    other = Condition(condition.embedding.flip(0), condition.null.flip(0))
+    asked = []
+
+    def at(share: float) -> Condition:
+        asked.append(share)
+        return condition if share < 0.5 else other
+
+    turned = sample(denoiser, noise, Condition(condition.embedding, condition.null, at), steps=4)
+    assert asked[:4] == pytest.approx([0, 1 / 3, 2 / 3, 1])
+    plain, late = sample(denoiser, noise, condition, steps=4), sample(denoiser, noise, other, steps=4)
+    for modality in noise:
+        assert not torch.allclose(turned[modality], plain[modality], atol=1e-4)
+        assert not torch.allclose(turned[modality], late[modality], atol=1e-4)
+    unturned = sample(denoiser, noise, Condition(condition.embedding, condition.null, lambda share: condition), steps=4)
+    assert torch.equal(unturned[IMAGE], plain[IMAGE])
 
 
 def test_what_on_step_raises_ends_the_run(denoiser, noise, condition):

@@ -16,12 +16,14 @@ from comfyui_codi.codi_core.modality import Modality
 from comfyui_codi.codi_core.pipeline import BUNDLED, CoDiPipeline
 from comfyui_codi.codi_core.values import Condition
 from comfyui_codi.nodes import (
+    CompareSimilarity,
     DecodeAudio,
     DecodeImage,
     DecodeText,
     DecodeVideo,
     EncodeLatents,
     EncodeModality,
+    FadeConditions,
     InterpolateConditions,
     JointSampler,
     LoadCoDi,
@@ -235,3 +237,29 @@ def test_a_mask_without_strength_says_what_to_do(model, condition):
 def test_a_mask_that_hits_nothing_says_so(modality, start, message, model):
     with pytest.raises(ShapeError, match=message):
         MaskLatents.execute(model, EncodeLatents.execute(model, sound())[0], modality, start, 0.0)
+
+
+def test_a_fade_leads_to_something_between_its_two_ends(model, condition):
+    other = EncodeModality.execute(model, "a blue star")[0]
+    fading = FadeConditions.execute(condition, other, 0.2, 0.8, "linear")[0]
+    made = [
+        JointSampler.execute(model, each, **QUICK | {"steps": 4}, **SWITCHED_OFF | {"image": True})[0]
+        for each in (condition, fading, other)
+    ]
+    first, between, second = (each.samples[Modality.IMAGE] for each in made)
+    assert max((between - first).norm(), (between - second).norm()) < (first - second).norm()
+
+
+def test_conditions_and_media_are_compared(model, condition, folders):
+    things = {"thing_0": condition, "thing_1": "a red circle bounces", "thing_2": image(), "thing_3": video()}
+    picture, similarity = CompareSimilarity.execute(model, things).args
+    assert picture.shape[-1] == 3
+    assert -1 <= similarity <= 1
+    assert [path.suffix for path in folders.iterdir()] == [".png"]
+    alone = CompareSimilarity.execute(model, {"thing_0": condition, "thing_1": "a red circle bounces"})
+    assert alone[1] == pytest.approx(1, abs=1e-4)
+
+
+def test_nothing_to_compare_says_what_to_do(model):
+    with pytest.raises(PromptError, match="wanted at least 2 things to compare, got 0; connect more"):
+        CompareSimilarity.execute(model)

@@ -37,6 +37,7 @@ def test_the_pack_loads_by_path_from_anywhere(tmp_path):
         "LoadCoDi",
         "EncodeModality",
         "InterpolateConditions",
+        "FadeConditions",
         "EncodeLatents",
         "MaskLatents",
         "JointSampler",
@@ -44,4 +45,5 @@ def test_the_pack_loads_by_path_from_anywhere(tmp_path):
         "DecodeVideo",
         "DecodeAudio",
         "DecodeText",
+        "CompareSimilarity",
     ]

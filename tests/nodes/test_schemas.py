@@ -13,6 +13,7 @@ SAVED = {
     "LoadCoDi": ("checkpoint dtype alignment", "CODI_MODEL"),
     "EncodeModality": ("model prompt negative", "CODI_CONDITION"),
     "InterpolateConditions": ("weights mode conditions", "CODI_CONDITION"),
+    "FadeConditions": ("first second start end mode", "CODI_CONDITION"),
     "EncodeLatents": ("model media others width height", "CODI_LATENTS"),
     "MaskLatents": ("model latents modality start end", "CODI_LATENTS"),
     "JointSampler": (
@@ -25,6 +26,7 @@ SAVED = {
     "DecodeVideo": ("model latents audio", "VIDEO IMAGE"),
     "DecodeAudio": ("model latents", "AUDIO"),
     "DecodeText": ("model latents", "STRING"),
+    "CompareSimilarity": ("model things", "IMAGE FLOAT"),
 }
 """Inputs in order, then the types of the outputs. Change a saved one never; new inputs come last."""
 

@@ -7,6 +7,7 @@ function addTextField(node) {
   field.readOnly = true;
   field.className = "comfy-multiline-input";
   field.style.width = "100%";
+  field.style.minHeight = "60px";
   const widget = node.addDOMWidget("codi_text", "codi_text", field, {
     serialize: false,
     hideOnZoom: false,
