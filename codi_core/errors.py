@@ -36,6 +36,10 @@ class PrecisionError(CoDiError):
     """A part gave numbers that are not finite: its number format cannot hold what lies between."""
 
 
+class OutOfMemoryError(CoDiError):
+    """Something does not fit on the device."""
+
+
 class GraphError(CoDiError):
     """A workflow file cannot be run."""
 

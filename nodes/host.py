@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from ..codi_core.parts import Parts
+from ..codi_core.placement import COMPUTES_ON
 
 if TYPE_CHECKING or find_spec("comfy_api") is None:
     from ..codi_core.headless.host import (
@@ -36,6 +37,7 @@ if TYPE_CHECKING or find_spec("comfy_api") is None:
 else:
     from pathlib import Path
 
+    import comfy.ops
     import folder_paths
     import torch
     from comfy import model_management
@@ -82,11 +84,31 @@ else:
         """Tell the editor that waits for this run."""
         PromptServer.instance.send_sync(name, content, PromptServer.instance.client_id)
 
+    FETCHED = {
+        getattr(torch.nn, name): getattr(comfy.ops.disable_weight_init, name)
+        for name in ("Linear", "Conv1d", "Conv2d", "Conv3d", "GroupNorm", "LayerNorm", "ConvTranspose1d")
+    }
+    """Layers, and the host's own of the same arithmetic, whose weights it can fetch when they compute."""
+
+    def _fetchable(part: torch.nn.Module) -> torch.nn.Module:
+        """The same part of the host's layers, as far as it has any."""
+        for layer in part.modules():
+            layer.__class__ = FETCHED.get(type(layer), type(layer))
+        return part
+
+    def _move_the_rest(part: torch.nn.Module, device: torch.device) -> None:
+        """What the host cannot fetch layer by layer has to be there: a partial load leaves it behind."""
+        for layer in part.modules():
+            if not hasattr(layer, "comfy_cast_weights"):
+                for tensor in (*layer.parameters(recurse=False), *layer.buffers(recurse=False)):
+                    tensor.data = tensor.data.to(device)
+
     class _SharingParts(Parts):
         """Parts that share the device's memory with the host's other models.
 
-        A part rests where the host keeps idle models. Looked up, it moves to the device together with all
-        others looked up in this stage, so that none of these makes room for another.
+        A part rests where the host keeps idle models. Looked up, it moves to the device together with all others looked
+        up in this stage, so that none of these makes room for another. What does not fit there stays behind, and is
+        fetched layer by layer.
         """
 
         def __init__(self, parts: Parts) -> None:
@@ -100,7 +122,8 @@ else:
 
         def _make(self, name: str) -> torch.nn.Module:
             idle_device = model_management.unet_offload_device()
-            part = self._loaded_on(idle_device, name)
+            part = _fetchable(self._loaded_on(idle_device, name))
+            setattr(part, COMPUTES_ON, self.device)
             # Wrapped, since the host sets attributes that parts have as read-only properties.
             self.patchers[name] = ModelPatcher(torch.nn.ModuleDict({name: part}), self.device, idle_device)
             return part
@@ -109,8 +132,9 @@ else:
             part = super().__getitem__(name)
             if name not in self.in_use:
                 self.in_use[name] = self.patchers[name]
-                # In full, since plain layers that stay behind would not be fetched when they run.
-                model_management.load_models_gpu(list(self.in_use.values()), force_full_load=True)
+                model_management.load_models_gpu(list(self.in_use.values()))
+                for patcher in self.in_use.values():
+                    _move_the_rest(patcher.model, self.device)
             return part
 
     def share_memory(parts: Parts) -> Parts:

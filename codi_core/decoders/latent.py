@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import ShapeError
+from ..memory import in_pieces
 from ..modality import Modality
 from ..placement import device_of
 
@@ -77,4 +78,9 @@ def decode_scaled(
 
 
 def _in_chunks(apply: Callable[[Tensor], Tensor], rows: Tensor, pixels_per_row: int) -> Tensor:
-    return torch.cat([apply(chunk) for chunk in rows.split(max(1, PIXELS_AT_ONCE // pixels_per_row))])
+    length = min(len(rows), max(1, PIXELS_AT_ONCE // pixels_per_row))
+
+    def run(pieces: int) -> Tensor:
+        return torch.cat([apply(chunk) for chunk in rows.split(max(1, length // pieces))])
+
+    return in_pieces(run, length, "a batch of an autoencoder")

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from ..memory import in_pieces
 from ..modality import Modality
 from ..placement import device_of
 from .environment import at_moments, whole
@@ -136,7 +137,18 @@ class JointDenoiser:
         diffuser = self.diffusers[modality]
         latent = latent.to(diffuser.dtype)
         rows, timesteps = latent.repeat(copies, *(1,) * (latent.ndim - 1)), timestep.repeat(copies)
-        if latent.ndim < VIDEO_AXES:
+
+        def run(pieces: int) -> Tensor:
+            made = []
+            for index, (piece, when) in enumerate(zip(rows.chunk(pieces), timesteps.chunk(pieces), strict=True)):
+                heard = {module: memory.part(index, pieces) for module, memory in memories.items()}
+                made.append(self._predict(diffuser, piece, when, heard))
+            return torch.cat(made)
+
+        return in_pieces(run, len(rows), f"a step of the {modality}")
+
+    def _predict(self, diffuser: UNet, rows: Tensor, timesteps: Tensor, memories: Memories) -> Tensor:
+        if rows.ndim < VIDEO_AXES:
             return diffuser(rows, timesteps, memories)
         return blended(lambda window: diffuser(window, timesteps, memories), rows, self.window_frames)
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 from playwright.sync_api import sync_playwright
 
@@ -525,7 +526,7 @@ def main() -> None:
         page.wait_for_function(READY, timeout=120_000)
         for name in chosen.names or TEMPLATES:
             workflow, prompt = map(json.loads, page.evaluate(DRAW, laid_out(name)))
-            graph = workflow | {"id": "00000000-0000-0000-0000-000000000000", "revision": 0}
+            graph = workflow | {"id": str(uuid5(NAMESPACE_URL, name)), "revision": 0}
             graph["extra"] |= {"ds": {"scale": 0.7, "offset": [80, 180]}}
             for folder, content in ((WORKFLOWS, graph), (WORKFLOWS / "api", prompt)):
                 text = json.dumps(content, indent=1, ensure_ascii=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,19 @@ WEIGHTS = """async () => {
 }"""
 PLAYABLE = """([kind, count]) =>
     [...document.querySelectorAll(kind)].filter(player => player.duration > 1).length >= count"""
+IMAGE_IS_SHOWN = """() => {
+    const node = app.graph.nodes.find(node => node.type === "DecodeImage");
+    return node.imgs?.length || document.querySelector(`[data-node-id="${node.id}"] img`)?.naturalWidth > 0;
+}"""
+DROP = """([name, type, content]) => {
+    const dataTransfer = new DataTransfer();
+    const bytes = Uint8Array.from(atob(content), letter => letter.charCodeAt(0));
+    dataTransfer.items.add(new File([bytes], name, { type }));
+    const event = { bubbles: true, cancelable: true, dataTransfer, clientX: 600, clientY: 500 };
+    for (const kind of ["dragenter", "dragover", "drop"])
+        document.getElementById("graph-canvas").dispatchEvent(new DragEvent(kind, event));
+}"""
+TYPES = "() => app.graph.nodes.map(node => node.type).sort()"
 TEXT_IS_SHOWN = """() => {
     const node = app.graph.nodes.find(node => node.type === "DecodeText");
     return node.widgets[0].element.value === app.nodeOutputs[node.id].text.join("\\n");
@@ -128,8 +142,34 @@ def test_every_result_is_shown_on_its_node(comfyui, chromium, vue_nodes):
     page.wait_for_function(PLAYABLE, arg=["video", 2])
     page.wait_for_function(PLAYABLE, arg=["audio", 3])
     page.wait_for_function(TEXT_IS_SHOWN)
+    page.wait_for_function(IMAGE_IS_SHOWN)
+    page.reload()
+    page.wait_for_function(READY)
+    page.wait_for_function(PLAYABLE, arg=["video", 1])
+    page.wait_for_function(PLAYABLE, arg=["audio", 2])
+    page.wait_for_function(TEXT_IS_SHOWN)
+    page.wait_for_function(IMAGE_IS_SHOWN)
     assert frontend.complaints == []
     page.close()
+
+
+def test_a_saved_file_that_is_dropped_restores_the_graph(comfyui, frontend):
+    page = frontend.page
+    frontend.load("any_to_all")
+    page.evaluate(SET_STEPS, 3)
+    assert page.evaluate(RUN) == "success"
+    drawn = page.evaluate(TYPES)
+    kinds = {".png": "image/png", ".flac": "audio/flac", ".mp4": "video/mp4"}
+    newest = {file.suffix: file for file in sorted((comfyui.folder / "output/codi").iterdir(), key=os.path.getmtime)}
+    assert set(newest) >= set(kinds)
+    for suffix, kind in kinds.items():
+        page.evaluate("() => app.graph.clear()")
+        assert page.evaluate(TYPES) == []
+        content = b64encode(newest[suffix].read_bytes()).decode()
+        page.evaluate(DROP, [newest[suffix].name, kind, content])
+        page.wait_for_function("count => app.graph.nodes.length === count", arg=len(drawn))
+        assert page.evaluate(TYPES) == drawn
+    assert frontend.complaints == []
 
 
 @BOTH_MODES
