@@ -9,7 +9,7 @@ from fractions import Fraction
 from jaxtyping import Float
 from torch import Tensor
 
-from .errors import PromptError
+from .errors import PromptError, ShapeError
 from .modality import Modality
 
 
@@ -125,6 +125,20 @@ class Latents:
         seconds = self.seconds if other.seconds is None else other.seconds
         masks = {modality: mask for modality, mask in self.masks.items() if modality not in other.samples}
         return Latents({**self.samples, **other.samples}, seconds, {**masks, **other.masks})
+
+    def split(self, modality: Modality) -> tuple[Latents, Latents]:
+        """That modality alone, and all the others. Raises ShapeError if it isn't among these."""
+        if modality not in self.samples:
+            raise ShapeError(f"wanted latents with {modality}, got {', '.join(self.samples)}; choose one of these")
+        one, others = (
+            Latents(
+                {each: sample for each, sample in self.samples.items() if (each == modality) is chosen},
+                self.seconds,
+                {each: mask for each, mask in self.masks.items() if (each == modality) is chosen},
+            )
+            for chosen in (True, False)
+        )
+        return one, others
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from .host import ComfyExtension, io
 from .keep import EncodeLatents, MaskLatents
 from .load import LoadCoDi
 from .mix import FadeConditions, InterpolateConditions
+from .native import JoinLatents, LatentsFromNative, NativeModel, NativeNoise, SplitLatents
 from .sample import JointSampler
 from .similarity import CompareSimilarity
 
@@ -24,6 +25,11 @@ NODES: list[type[io.ComfyNode]] = [
     DecodeAudio,
     DecodeText,
     CompareSimilarity,
+    SplitLatents,
+    JoinLatents,
+    NativeModel,
+    NativeNoise,
+    LatentsFromNative,
 ]
 
 

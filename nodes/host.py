@@ -1,4 +1,4 @@
-"""The only contact with ComfyUI's modules: every node takes the host's names from here.
+"""The only contact with ComfyUI's modules, beside host_model.py: every node takes the host's names from here.
 
 Where ComfyUI is absent (`codi run`, tests) the stand-in of `codi_core.headless.host` gives the same names.
 """
@@ -9,7 +9,9 @@ import dataclasses
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from ..codi_core.modality import Modality
 from ..codi_core.parts import Parts
+from ..codi_core.pipeline import CoDiPipeline
 from ..codi_core.placement import COMPUTES_ON
 
 if TYPE_CHECKING or find_spec("comfy_api") is None:
@@ -23,10 +25,14 @@ if TYPE_CHECKING or find_spec("comfy_api") is None:
         io,
         is_watched,
         model_folders,
+        native_model,
+        native_noise,
+        nested,
         send_event,
         temp_folder,
         throw_if_interrupted,
         ui,
+        unnested,
     )
     from ..codi_core.offload import RestingParts
 
@@ -45,6 +51,11 @@ else:
     from comfy.utils import ProgressBar
     from comfy_api.latest import ComfyExtension, InputImpl, Types, io, ui
     from server import PromptServer
+
+    from . import host_model
+    from .host_model import nested, unnested
+
+    native_noise = host_model.NativeNoise
 
     folder_paths.add_model_folder_path("codi", str(Path(folder_paths.models_dir) / "codi"))
     # A newly registered folder lists every file, read-me files too, until its endings are set.
@@ -75,6 +86,10 @@ else:
     def throw_if_interrupted() -> None:
         """Raises the host's own exception if the user has pressed Cancel."""
         model_management.throw_exception_if_processing_interrupted()
+
+    def native_model(pipeline: CoDiPipeline, outputs: list[Modality]) -> ModelPatcher:
+        """A MODEL that denoises these outputs together; in this order they stand in LATENTs."""
+        return host_model.native_model(pipeline, outputs, model_management.unet_offload_device())
 
     def is_watched() -> bool:
         """Whether an editor waits for this run."""
@@ -170,10 +185,14 @@ __all__ = [
     "io",
     "is_watched",
     "model_folders",
+    "native_model",
+    "native_noise",
+    "nested",
     "schema",
     "send_event",
     "share_memory",
     "temp_folder",
     "throw_if_interrupted",
     "ui",
+    "unnested",
 ]

@@ -29,7 +29,7 @@ def _guidance_name(modality: Modality) -> str:
     return f"{modality}_guidance"
 
 
-def _choice_inputs() -> list[io.Boolean.Input]:
+def choice_inputs() -> list[io.Boolean.Input]:
     """One switch per modality, named like it."""
     return [
         io.Boolean.Input(
@@ -41,7 +41,7 @@ def _choice_inputs() -> list[io.Boolean.Input]:
     ]
 
 
-def _size_inputs() -> list[io.Int.Input | io.Float.Input]:
+def size_inputs() -> list[io.Int.Input | io.Float.Input]:
     """Fields of OutputSize; 0 stands for the model's own default."""
     pixels = {"default": 0, "min": 0, "max": 2048, "step": 8, "optional": True}
     return [
@@ -66,6 +66,11 @@ def _size_inputs() -> list[io.Int.Input | io.Float.Input]:
             tooltip="Length of the sound in seconds. 0: as the model was trained.",
         ),
     ]
+
+
+def output_size(width: int, height: int, frames: int, seconds: float) -> OutputSize:
+    """What the user of `size_inputs` asked for."""
+    return OutputSize(width=width or None, height=height or None, frames=frames or None, seconds=seconds or None)
 
 
 def _guidance_inputs() -> list[io.Float.Input]:
@@ -128,7 +133,7 @@ class JointSampler(io.ComfyNode):
             inputs=[
                 CoDiModel.Input("model", tooltip="The model from Load CoDi."),
                 CoDiCondition.Input("condition", tooltip="What to make, from Encode Modality or a mixture."),
-                *_choice_inputs(),
+                *choice_inputs(),
                 io.Int.Input(
                     "steps",
                     default=25,
@@ -160,7 +165,7 @@ class JointSampler(io.ComfyNode):
                     tooltip="Start of the noise. Each modality has its own noise, so switching one on or off "
                     "leaves the noise of the others as it was.",
                 ),
-                *_size_inputs(),
+                *size_inputs(),
                 *_guidance_inputs(),
                 *_coupling_inputs(),
                 CoDiLatents.Input(
@@ -221,7 +226,7 @@ class JointSampler(io.ComfyNode):
         latents = model.sample(
             condition,
             to=chosen,
-            size=OutputSize(width=width or None, height=height or None, frames=frames or None, seconds=seconds or None),
+            size=output_size(width, height, frames, seconds),
             steps=steps,
             guidance={modality: scale(modality) for modality in made},
             scheduler=scheduler,

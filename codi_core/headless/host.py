@@ -16,11 +16,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .. import media
-from ..errors import choose
+from ..errors import GraphError, choose
 from ..host_values import from_host, to_host_audio, to_host_frames
 from ..media_files import SoundInfo
 from ..modality import Modality
 from ..parts import DTYPES
+from ..pipeline import CoDiPipeline
 from ..values import Frames, Waveform
 from . import folders, io, ui
 
@@ -34,10 +35,14 @@ __all__ = [
     "io",
     "is_watched",
     "model_folders",
+    "native_model",
+    "native_noise",
+    "nested",
     "send_event",
     "temp_folder",
     "throw_if_interrupted",
     "ui",
+    "unnested",
 ]
 
 on_step: ContextVar[Callable[[int, int], None]] = ContextVar("on_step", default=lambda step, steps: None)
@@ -78,6 +83,25 @@ def is_watched() -> bool:
 
 def send_event(name: str, content: dict[str, Any]) -> None:
     """Tells the editor, if there is one."""
+
+
+def native_model(pipeline: CoDiPipeline, outputs: list[Modality]) -> Any:
+    """ComfyUI's samplers are ComfyUI's. Raises GraphError."""
+    raise GraphError("wanted ComfyUI, whose samplers Native Model is for, got a run without it; use Joint Sampler here")
+
+
+def native_noise(seed: int) -> Any:
+    """As `native_model`."""
+    raise GraphError("wanted ComfyUI, whose samplers Native Noise is for, got a run without it; use Joint Sampler here")
+
+
+def nested(tensors: list[Tensor]) -> Any:
+    """Latents of a LATENT; without ComfyUI's own kind of tensor, a list."""
+    return tensors
+
+
+def unnested(samples: Any) -> list[Tensor]:
+    return samples
 
 
 def device() -> torch.device:

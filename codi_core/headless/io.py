@@ -193,6 +193,10 @@ AnyType = Custom("*")
 Image = Custom("IMAGE")
 Audio = Custom("AUDIO")
 Video = Custom("VIDEO")
+Model = Custom("MODEL")
+Conditioning = Custom("CONDITIONING")
+Latent = Custom("LATENT")
+Noise = Custom("NOISE")
 
 
 @dataclass

@@ -18,7 +18,9 @@ class SaveLatents:
 
     def save(self, latents):
         samples = {str(modality): latent.contiguous() for modality, latent in latents.samples.items()}
-        save_file(samples, Path(folder_paths.get_output_directory()) / "latents.safetensors")
+        folder = Path(folder_paths.get_output_directory())
+        folder.mkdir(exist_ok=True)
+        save_file(samples, folder / "latents.safetensors")
         return ()
 
 

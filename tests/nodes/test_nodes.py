@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from comfyui_codi.codi_core.errors import CheckpointError, ConfigError, PromptError, ShapeError
+from comfyui_codi.codi_core.errors import CheckpointError, ConfigError, GraphError, PromptError, ShapeError
 from comfyui_codi.codi_core.headless.folders import Folders, current
 from comfyui_codi.codi_core.modality import Modality
 from comfyui_codi.codi_core.pipeline import BUNDLED, CoDiPipeline
-from comfyui_codi.codi_core.values import Condition
+from comfyui_codi.codi_core.values import Condition, Latents
 from comfyui_codi.nodes import (
     CompareSimilarity,
     DecodeAudio,
@@ -25,14 +25,20 @@ from comfyui_codi.nodes import (
     EncodeModality,
     FadeConditions,
     InterpolateConditions,
+    JoinLatents,
     JointSampler,
+    LatentsFromNative,
     LoadCoDi,
     MaskLatents,
+    NativeModel,
+    NativeNoise,
+    SplitLatents,
     load,
 )
 from comfyui_codi.nodes.decode import stereo
 from comfyui_codi.nodes.host import InputImpl, Types
 from comfyui_codi.nodes.mix import parse_weights
+from comfyui_codi.nodes.native import from_latent, to_latent
 
 SWITCHED_OFF = dict.fromkeys(map(str, Modality), False)
 QUICK = {"steps": 2, "guidance": -1.0, "scheduler": "ddim", "seed": 3}
@@ -263,3 +269,63 @@ def test_conditions_and_media_are_compared(model, condition, folders):
 def test_nothing_to_compare_says_what_to_do(model):
     with pytest.raises(PromptError, match="wanted at least 2 things to compare, got 0; connect more"):
         CompareSimilarity.execute(model)
+
+
+@pytest.fixture
+def latents(model, condition) -> Latents:
+    return JointSampler.execute(model, condition, **QUICK, **dict.fromkeys(SWITCHED_OFF, True))[0]
+
+
+@pytest.mark.parametrize("modality", Modality)
+def test_latents_that_were_split_can_be_joined_again(latents, modality):
+    one, others = SplitLatents.execute(latents, modality).args
+    assert set(one.samples) == {modality}
+    assert set(others.samples) == set(Modality) - {modality}
+    for parts in ((one, others), (others, one)):
+        joined = JoinLatents.execute(*parts)[0]
+        assert joined.seconds == latents.seconds
+        assert all(torch.equal(joined.samples[each], latents.samples[each]) for each in Modality)
+
+
+def test_a_mask_goes_with_its_modality(model):
+    masked = MaskLatents.execute(model, EncodeLatents.execute(model, sound())[0], "audio", 0.2, 0.4)[0]
+    both = JoinLatents.execute(EncodeLatents.execute(model, "a red circle")[0], masked)[0]
+    sounds, texts = SplitLatents.execute(both, "audio").args
+    assert torch.equal(sounds.masks[Modality.AUDIO], masked.masks[Modality.AUDIO])
+    assert not texts.masks
+
+
+def test_a_modality_that_is_not_there_cannot_be_split_off(model):
+    with pytest.raises(ShapeError, match="wanted latents with video, got text; choose one of these"):
+        SplitLatents.execute(EncodeLatents.execute(model, "a red circle")[0], "video")
+
+
+def test_a_native_latent_holds_the_same_and_gives_every_sample_channels_and_an_axis(latents):
+    native = to_latent(latents)
+    assert all(sample.ndim >= 3 for sample in native["samples"])
+    back = LatentsFromNative.execute(native)[0]
+    assert list(back.samples) == list(Modality)
+    assert back.seconds == latents.seconds
+    assert all(torch.equal(back.samples[each], latents.samples[each]) for each in Modality)
+
+
+def test_a_native_mask_covers_what_has_none(model):
+    masked = MaskLatents.execute(model, EncodeLatents.execute(model, sound())[0], "audio", 0.2, 0.4)[0]
+    native = to_latent(JoinLatents.execute(EncodeLatents.execute(model, "a red circle")[0], masked)[0])
+    texts, sounds = native["noise_mask"]
+    assert torch.equal(texts, torch.ones_like(native["samples"][0]))
+    assert torch.equal(sounds[0, 0, :, :1], masked.masks[Modality.AUDIO])
+
+
+def test_a_latent_of_another_model_says_what_to_connect():
+    with pytest.raises(ShapeError, match="wanted a LATENT that came from Native Model"):
+        from_latent({"samples": torch.zeros(1, 4, 8, 8)})
+
+
+def test_comfyuis_samplers_are_comfyuis(model, condition):
+    with pytest.raises(GraphError, match="wanted ComfyUI, whose samplers Native Model is for"):
+        NativeModel.execute(model, condition, **SWITCHED_OFF | {"image": True})
+    with pytest.raises(ConfigError, match="wanted at least one output, got none"):
+        NativeModel.execute(model, condition, **SWITCHED_OFF)
+    with pytest.raises(GraphError, match="whose samplers Native Noise is for"):
+        NativeNoise.execute(0)

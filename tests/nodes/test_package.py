@@ -46,4 +46,9 @@ def test_the_pack_loads_by_path_from_anywhere(tmp_path):
         "DecodeAudio",
         "DecodeText",
         "CompareSimilarity",
+        "SplitLatents",
+        "JoinLatents",
+        "NativeModel",
+        "NativeNoise",
+        "LatentsFromNative",
     ]

@@ -27,6 +27,14 @@ SAVED = {
     "DecodeAudio": ("model latents", "AUDIO"),
     "DecodeText": ("model latents", "STRING"),
     "CompareSimilarity": ("model things", "IMAGE FLOAT"),
+    "SplitLatents": ("latents modality", "CODI_LATENTS CODI_LATENTS"),
+    "JoinLatents": ("first second", "CODI_LATENTS"),
+    "NativeModel": (
+        "model condition text image video audio width height frames seconds known",
+        "MODEL CONDITIONING CONDITIONING LATENT",
+    ),
+    "NativeNoise": ("seed", "NOISE"),
+    "LatentsFromNative": ("latent", "CODI_LATENTS"),
 }
 """Inputs in order, then the types of the outputs. Change a saved one never; new inputs come last."""
 
