@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from PIL import Image
 
 from comfyui_codi.codi_core.cli import app
 from comfyui_codi.nodes import NODES
@@ -104,3 +105,14 @@ def test_the_readme_names_every_command_option_and_node():
         missing = {option for option in options - {"--json", "--help"} if option not in rows[name]}
         assert not missing, f"codi {name}"
     assert all(node.GET_SCHEMA().display_name in read("README.md") for node in NODES)
+
+
+def test_the_registry_finds_icon_and_banner_of_the_sizes_it_asks_for():
+    sizes = {}
+    for name in ("Icon", "Banner"):
+        base, _, path = PROJECT["tool"]["comfy"][name].partition("/main/")
+        assert base == PROJECT["project"]["urls"]["Repository"].replace("github.com", "raw.githubusercontent.com")
+        with Image.open(ROOT / path) as picture:
+            sizes[name] = picture.size
+    assert max(sizes["Icon"]) <= 400
+    assert sizes["Banner"][0] * 9 == sizes["Banner"][1] * 21
