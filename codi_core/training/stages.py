@@ -107,7 +107,7 @@ class TaskSettings(Settings):
 
 
 CONE_ROWS = 256
-"""Samples from which the mean of a kind of prompts is taken."""
+"""Samples from which the mean of a kind of prompts is taken, at most."""
 CHOSEN = [field.name for field in fields(TaskSettings) if field.name != "data"]
 """Settings that users choose."""
 
@@ -247,18 +247,19 @@ def _diffusion(modality: Modality) -> Callable[[Workshop, TaskSettings], Objecti
             tables.append((prompts, _table(workshop, (modality,), kinds, sayable, rows, seed)))
         diffuser: Any = workshop[workshop.config.modalities[modality].diffuser]
         scheduler = make_scheduler("ddim", workshop.config.noise_schedule)
-        return DiffusionObjective(modality, diffuser, scheduler, tables, _cones(workshop))
+        return DiffusionObjective(modality, diffuser, scheduler, tables, _cones(workshop, settings))
 
     return build
 
 
-def _cones(workshop: Workshop) -> Cones:
+def _cones(workshop: Workshop, settings: TaskSettings) -> Cones:
     """Of all kinds of prompts that there are samples of; each from a table of its own, since they need not match."""
+    rows = min(CONE_ROWS, settings.rows)
     nulls = null_embeddings(CoDiPipeline(workshop.config, workshop))
     means = {}
     for modality in Modality:
         if workshop.source.holds({modality}):
-            table = _table(workshop, (), (modality,), modality, CONE_ROWS, seed=1)
+            table = _table(workshop, (), (modality,), modality, rows, seed=1)
             means[modality] = table[f"prompt_{modality}"].float().mean(dim=(0, 1))
     return Cones(means, {modality: nulls[modality] for modality in means})
 
