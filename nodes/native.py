@@ -23,7 +23,7 @@ from .host import (
     schema,
     unnested,
 )
-from .sample import choice_inputs, output_size, size_inputs
+from .sample import choice_inputs, output_size, seed_input, size_inputs
 
 MODALITIES, SECONDS = "codi_modalities", "codi_seconds"
 """What our LATENTs hold besides samples and masks; ComfyUI's samplers pass it on."""
@@ -120,16 +120,7 @@ class NativeNoise(io.ComfyNode):
             display_name="Native Noise",
             description="Noise for SamplerCustomAdvanced that is the same as Joint Sampler's: each modality has its "
             "own, so adding one leaves that of the others as it was.",
-            inputs=[
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=2**64 - 1,
-                    control_after_generate=True,
-                    tooltip="Start of the noise.",
-                )
-            ],
+            inputs=[seed_input("Start of the noise.")],
             outputs=[io.Noise.Output("noise", tooltip="NOISE, for SamplerCustomAdvanced.")],
         )
 

@@ -29,6 +29,10 @@ def _guidance_name(modality: Modality) -> str:
     return f"{modality}_guidance"
 
 
+def seed_input(tooltip: str) -> io.Int.Input:
+    return io.Int.Input("seed", default=0, min=0, max=2**64 - 1, control_after_generate=True, tooltip=tooltip)
+
+
 def choice_inputs() -> list[io.Boolean.Input]:
     """One switch per modality, named like it."""
     return [
@@ -156,14 +160,9 @@ class JointSampler(io.ComfyNode):
                     default=str(SchedulerName.DDIM),
                     tooltip="How each step is taken. euler_ancestral adds fresh noise, the others do not.",
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=2**64 - 1,
-                    control_after_generate=True,
-                    tooltip="Start of the noise. Each modality has its own noise, so switching one on or off "
-                    "leaves the noise of the others as it was.",
+                seed_input(
+                    "Start of the noise. Each modality has its own noise, so switching one on or off leaves the noise "
+                    "of the others as it was."
                 ),
                 *size_inputs(),
                 *_guidance_inputs(),
