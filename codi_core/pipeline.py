@@ -29,7 +29,7 @@ from .mutual import Coupling, MutualConditioning
 from .offload import OFFLOADING, Offload
 from .parts import Parts
 from .precision import check_precision
-from .sampling import JointSampler, Known, OnStep, SchedulerName, noise_generator
+from .sampling import JointSampler, Known, OnStep, SchedulerName, noise_generator, starting_noise
 from .values import Condition, Latents, Media, OutputSize, Waveform, modality_of
 
 BUNDLED = {"codi-mini": Path(__file__).parent / "assets" / "codi-mini"}
@@ -156,11 +156,7 @@ class CoDiPipeline:
         shapes = {modality: latent_shape(self.config, modality, size) for modality in outputs}
         shapes |= {modality: tuple(one.shape[1:]) for modality, one in known.samples.items()}
         generators = {modality: noise_generator(seed, modality) for modality in outputs}
-        noise = {
-            # Row by row, so that a larger batch begins with the same rows as a smaller one.
-            modality: torch.stack([torch.randn(shape, generator=generators[modality]) for _ in range(rows)])
-            for modality, shape in shapes.items()
-        }
+        noise = {modality: starting_noise(shape, rows, generators[modality]) for modality, shape in shapes.items()}
         denoiser = self.denoiser(outputs, alignment)
         sampler = JointSampler(
             denoiser,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -16,6 +16,7 @@ from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultist
 from diffusers.schedulers.scheduling_euler_ancestral_discrete import EulerAncestralDiscreteScheduler
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
+from jaxtyping import Float
 from torch import Tensor
 
 from .errors import ConfigError, ShapeError, choose
@@ -102,6 +103,11 @@ def noise_generator(seed: int, modality: Modality) -> torch.Generator:
     another's noise."""
     digest = hashlib.sha256(f"{seed}:{modality}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def starting_noise(shape: Sequence[int], rows: int, generator: torch.Generator) -> Float[Tensor, "rows *shape"]:
+    """Drawn row by row, so that a larger batch begins with the same rows as a smaller one."""
+    return torch.stack([torch.randn(tuple(shape), generator=generator) for _ in range(rows)])
 
 
 @dataclass(frozen=True)

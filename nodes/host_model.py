@@ -21,7 +21,7 @@ from ..codi_core.geometry import latent_shape
 from ..codi_core.modality import Modality
 from ..codi_core.native import from_grid, to_grid
 from ..codi_core.pipeline import CoDiPipeline
-from ..codi_core.sampling import noise_generator
+from ..codi_core.sampling import noise_generator, starting_noise
 from ..codi_core.values import OutputSize
 
 UNCONDITIONAL = 1
@@ -117,7 +117,5 @@ class NativeNoise:
     def generate_noise(self, latent: dict[str, Any]) -> Any:
         tensors = []
         for modality, each in zip(latent["codi_modalities"], unnested(latent["samples"]), strict=True):
-            generator = noise_generator(self.seed, modality)
-            # Row by row, so that a larger batch begins with the same rows as a smaller one.
-            tensors.append(torch.stack([torch.randn(row.shape, generator=generator) for row in each]))
+            tensors.append(starting_noise(each.shape[1:], len(each), noise_generator(self.seed, modality)))
         return nested(tensors)

@@ -49,8 +49,8 @@ def from_latent(latent: dict[str, Any]) -> Latents:
     """The inverse of `to_latent`, without masks. Raises ShapeError for a LATENT of another kind."""
     if MODALITIES not in latent:
         raise ShapeError(
-            "wanted a LATENT that came from Native Model or Latents to Native, got one that doesn't say which "
-            "modalities it holds; connect one of these to the sampler"
+            "wanted a LATENT that began at Native Model, got one that doesn't say which modalities it holds; "
+            "connect that node's LATENT to the sampler"
         )
     samples = zip(latent[MODALITIES], unnested(latent["samples"]), strict=True)
     return Latents({modality: from_grid(modality, sample) for modality, sample in samples}, latent[SECONDS])

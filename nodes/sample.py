@@ -30,6 +30,7 @@ def _guidance_name(modality: Modality) -> str:
 
 
 def seed_input(tooltip: str) -> io.Int.Input:
+    """Where all chance comes from; the editor can draw a new one for every run."""
     return io.Int.Input("seed", default=0, min=0, max=2**64 - 1, control_after_generate=True, tooltip=tooltip)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -42,7 +41,6 @@ class EnvironmentEncoder(nn.Module):
         embedding_width: int,
         environment_width: int,
         temporal: TemporalNormalization | None,
-        operations: Any = nn,
     ):
         super().__init__()
         self.stem = layers.stem(latent_channels, width // 2)
@@ -53,7 +51,7 @@ class EnvironmentEncoder(nn.Module):
             self.stages.append(
                 EnvironmentStage(
                     layers.residual(before, after, embedding_width),
-                    None if temporal is None else TemporalModule(after, temporal, operations),
+                    None if temporal is None else TemporalModule(after, temporal),
                     layers.downsample(after) if index < len(multipliers) - 1 else None,
                 )
             )

@@ -1,14 +1,9 @@
-"""Building blocks of the diffusers: residual block, transformer, resampling, in a spatial and a vector kind.
-
-Every module takes `operations`, the namespace its plain layers come from (`torch.nn` unless a host brings layers of
-its own that know how to move and cast weights).
-"""
+"""Building blocks of the diffusers: residual block, transformer, resampling, in a spatial and a vector kind."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch.nn.functional as functional
 from diffusers.models.embeddings import get_timestep_embedding
@@ -55,11 +50,11 @@ def zeroed(layer: nn.Module) -> nn.Module:
 class TimeEmbedding(nn.Module):
     """Sinusoids of the timestep (cosines first), then two linear layers."""
 
-    def __init__(self, width: int, embedding_width: int, operations: Any = nn):
+    def __init__(self, width: int, embedding_width: int):
         super().__init__()
         self.width = width
-        self.linear_1 = operations.Linear(width, embedding_width)
-        self.linear_2 = operations.Linear(embedding_width, embedding_width)
+        self.linear_1 = nn.Linear(width, embedding_width)
+        self.linear_2 = nn.Linear(embedding_width, embedding_width)
 
     def forward(self, timestep: Shaped[Tensor, "batch"], like: Tensor) -> Float[Tensor, "batch embedding"]:
         """`like` gives the dtype to compute in; the sinusoids themselves are always made in float32."""
@@ -70,13 +65,13 @@ class TimeEmbedding(nn.Module):
 class Attention(nn.Module):
     """Multi-head attention; queries and output without and with bias as in Stable Diffusion 1."""
 
-    def __init__(self, width: int, context_width: int, heads: int, operations: Any = nn):
+    def __init__(self, width: int, context_width: int, heads: int):
         super().__init__()
         self.heads = heads
-        self.to_q = operations.Linear(width, width, bias=False)
-        self.to_k = operations.Linear(context_width, width, bias=False)
-        self.to_v = operations.Linear(context_width, width, bias=False)
-        self.to_out = operations.Linear(width, width)
+        self.to_q = nn.Linear(width, width, bias=False)
+        self.to_k = nn.Linear(context_width, width, bias=False)
+        self.to_v = nn.Linear(context_width, width, bias=False)
+        self.to_out = nn.Linear(width, width)
 
     def _split(self, rows: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch heads tokens part"]:
         return rows.unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -103,10 +98,10 @@ class Attention(nn.Module):
 class GatedFeedForward(nn.Module):
     """GEGLU: the second half of the first projection gates the first."""
 
-    def __init__(self, width: int, operations: Any = nn):
+    def __init__(self, width: int):
         super().__init__()
-        self.proj_in = operations.Linear(width, 8 * width)
-        self.proj_out = operations.Linear(4 * width, width)
+        self.proj_in = nn.Linear(width, 8 * width)
+        self.proj_out = nn.Linear(4 * width, width)
 
     def forward(self, hidden: Float[Tensor, "rows positions width"]) -> Float[Tensor, "rows positions width"]:
         value, gate = self.proj_in(hidden).chunk(2, dim=-1)
@@ -119,17 +114,17 @@ class Transformer(nn.Module):
     Serves as the diffusers' own transformer (context: the prompt) and as connector (context: environments).
     """
 
-    def __init__(self, width: int, context_width: int, heads: int, operations: Any = nn):
+    def __init__(self, width: int, context_width: int, heads: int):
         super().__init__()
-        self.norm = operations.GroupNorm(GROUPS, width, eps=1e-6)
-        self.proj_in = operations.Linear(width, width)
-        self.norm_self = operations.LayerNorm(width)
-        self.self_attention = Attention(width, width, heads, operations)
-        self.norm_cross = operations.LayerNorm(width)
-        self.cross_attention = Attention(width, context_width, heads, operations)
-        self.norm_feed_forward = operations.LayerNorm(width)
-        self.feed_forward = GatedFeedForward(width, operations)
-        self.proj_out = operations.Linear(width, width)
+        self.norm = nn.GroupNorm(GROUPS, width, eps=1e-6)
+        self.proj_in = nn.Linear(width, width)
+        self.norm_self = nn.LayerNorm(width)
+        self.self_attention = Attention(width, width, heads)
+        self.norm_cross = nn.LayerNorm(width)
+        self.cross_attention = Attention(width, context_width, heads)
+        self.norm_feed_forward = nn.LayerNorm(width)
+        self.feed_forward = GatedFeedForward(width)
+        self.proj_out = nn.Linear(width, width)
 
     def prepare(self, context: Float[Tensor, "batch tokens context_width"]) -> Memory:
         return self.cross_attention.prepare(context)
@@ -162,14 +157,13 @@ class ResidualBlock(nn.Module):
         embedding_width: int,
         mixing: Callable[[int, int], nn.Module],
         shortcut: Callable[[int, int], nn.Module],
-        operations: Any = nn,
     ):
         super().__init__()
         before, after = channels
-        self.norm_in = operations.GroupNorm(GROUPS, before)
+        self.norm_in = nn.GroupNorm(GROUPS, before)
         self.mix_in = mixing(before, after)
-        self.time_projection = operations.Linear(embedding_width, after)
-        self.norm_out = operations.GroupNorm(GROUPS, after)
+        self.time_projection = nn.Linear(embedding_width, after)
+        self.norm_out = nn.GroupNorm(GROUPS, after)
         self.mix_out = mixing(after, after)
         self.shortcut = shortcut(before, after) if before != after else nn.Identity()
 
@@ -191,9 +185,9 @@ class VectorResidualBlock(ResidualBlock):
 class Upsample(nn.Module):
     """Nearest neighbour ×2, then a 3×3 convolution."""
 
-    def __init__(self, channels: int, operations: Any = nn):
+    def __init__(self, channels: int):
         super().__init__()
-        self.conv = operations.Conv2d(channels, channels, 3, padding=1)
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, hidden: Float[Tensor, "rows c h w"]) -> Float[Tensor, "rows c h2 w2"]:
         return self.conv(functional.interpolate(hidden, scale_factor=2.0, mode="nearest"))
@@ -202,11 +196,11 @@ class Upsample(nn.Module):
 class VectorLinear(nn.Module):
     """A linear layer over all channels and slots of a vector state; stands in for stem and resampling."""
 
-    def __init__(self, channels: tuple[int, int], slots: int, operations: Any = nn, *, stem: bool = False):
+    def __init__(self, channels: tuple[int, int], slots: int, *, stem: bool = False):
         super().__init__()
         before, after = channels
         self.slots = slots
-        self.linear = operations.Linear(before if stem else before * slots, after * slots)
+        self.linear = nn.Linear(before if stem else before * slots, after * slots)
 
     def forward(self, hidden: Tensor) -> Float[Tensor, "rows channels slots 1"]:
         return self.linear(hidden.flatten(1)).unflatten(1, (-1, self.slots, 1))
@@ -215,9 +209,9 @@ class VectorLinear(nn.Module):
 class Head(nn.Module):
     """Group norm, SiLU and a last layer to the width that is asked for."""
 
-    def __init__(self, channels: int, last: nn.Module, operations: Any = nn):
+    def __init__(self, channels: int, last: nn.Module):
         super().__init__()
-        self.norm = operations.GroupNorm(GROUPS, channels)
+        self.norm = nn.GroupNorm(GROUPS, channels)
         self.last = last
 
     def forward(self, hidden: Tensor) -> Tensor:
@@ -227,52 +221,48 @@ class Head(nn.Module):
 class SpatialLayers:
     """Makes the layers of a diffuser whose latent is a map: pictures, frames, spectrograms."""
 
-    def __init__(self, operations: Any = nn):
-        self.operations = operations
-
     def _conv(self, before: int, after: int) -> nn.Module:
-        return self.operations.Conv2d(before, after, 3, padding=1)
+        return nn.Conv2d(before, after, 3, padding=1)
 
     def stem(self, before: int, after: int) -> nn.Module:
         return self._conv(before, after)
 
     def residual(self, before: int, after: int, embedding_width: int) -> ResidualBlock:
         def shortcut(a: int, b: int) -> nn.Module:
-            return self.operations.Conv2d(a, b, 1)
+            return nn.Conv2d(a, b, 1)
 
-        return ResidualBlock((before, after), embedding_width, self._conv, shortcut, self.operations)
+        return ResidualBlock((before, after), embedding_width, self._conv, shortcut)
 
     def downsample(self, channels: int) -> nn.Module:
-        return self.operations.Conv2d(channels, channels, 3, stride=2, padding=1)
+        return nn.Conv2d(channels, channels, 3, stride=2, padding=1)
 
     def upsample(self, channels: int) -> nn.Module:
-        return Upsample(channels, self.operations)
+        return Upsample(channels)
 
     def head(self, before: int, after: int) -> nn.Module:
-        return Head(before, self._conv(before, after), self.operations)
+        return Head(before, self._conv(before, after))
 
 
 class VectorLayers:
     """Makes the layers of a diffuser whose latent is one vector (text), kept as `slots` tokens inside."""
 
-    def __init__(self, slots: int, operations: Any = nn):
+    def __init__(self, slots: int):
         self.slots = slots
-        self.operations = operations
 
     def stem(self, before: int, after: int) -> nn.Module:
-        return VectorLinear((before, after), self.slots, self.operations, stem=True)
+        return VectorLinear((before, after), self.slots, stem=True)
 
     def residual(self, before: int, after: int, embedding_width: int) -> ResidualBlock:
-        linear, slots = self.operations.Linear, self.slots
+        linear, slots = nn.Linear, self.slots
         channels = (before * slots, after * slots)
-        return VectorResidualBlock(channels, embedding_width, linear, linear, self.operations)
+        return VectorResidualBlock(channels, embedding_width, linear, linear)
 
     def downsample(self, channels: int) -> nn.Module:
-        return VectorLinear((channels, channels), self.slots, self.operations)
+        return VectorLinear((channels, channels), self.slots)
 
     def upsample(self, channels: int) -> nn.Module:
-        return VectorLinear((channels, channels), self.slots, self.operations)
+        return VectorLinear((channels, channels), self.slots)
 
     def head(self, before: int, after: int) -> nn.Module:
-        last = nn.Sequential(nn.Flatten(), self.operations.Linear(before * self.slots, after))
-        return Head(before, last, self.operations)
+        last = nn.Sequential(nn.Flatten(), nn.Linear(before * self.slots, after))
+        return Head(before, last)

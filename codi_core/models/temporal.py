@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
 
 import torch
 import torch.nn.functional as functional
@@ -61,14 +60,14 @@ def delay(frames: Float[Tensor, "rows frames *rest"], steps: int) -> Float[Tenso
 class RelativePositionBias(nn.Module):
     """A bias per head from the signed logarithm of the distance between two frames."""
 
-    def __init__(self, width: int, heads: int, operations: Any = nn):
+    def __init__(self, width: int, heads: int):
         super().__init__()
         self.net = nn.Sequential(
-            operations.Linear(1, width),
+            nn.Linear(1, width),
             nn.SiLU(),
-            operations.Linear(width, width),
+            nn.Linear(width, width),
             nn.SiLU(),
-            operations.Linear(width, heads),
+            nn.Linear(width, heads),
         )
 
     def forward(self, frames: int, like: Tensor) -> Float[Tensor, "heads frames frames"]:
@@ -86,15 +85,14 @@ class TemporalAttention(nn.Module):
         self,
         channels: int,
         normalization: TemporalNormalization = TemporalNormalization.FRAMES,
-        operations: Any = nn,
     ):
         super().__init__()
         self.norm = AxisNorm(channels, normalization.axis)
         self.positions = nn.Parameter(torch.zeros(1, MAXIMUM_FRAMES, channels))
         self.frame_rates = nn.Parameter(torch.zeros(1, MAXIMUM_FRAMES, channels))
-        self.to_q = operations.Linear(channels, 2 * channels, bias=False)
-        self.to_kv = operations.Linear(channels, 4 * channels, bias=False)
-        self.to_out = zeroed(operations.Linear(2 * channels, channels, bias=False))
+        self.to_q = nn.Linear(channels, 2 * channels, bias=False)
+        self.to_kv = nn.Linear(channels, 4 * channels, bias=False)
+        self.to_out = zeroed(nn.Linear(2 * channels, channels, bias=False))
 
     def forward(
         self,
@@ -116,12 +114,12 @@ class TemporalAttention(nn.Module):
 class TemporalFeedForward(nn.Module):
     """Gated feed-forward in which half of the hidden channels come from the frame before."""
 
-    def __init__(self, channels: int, operations: Any = nn):
+    def __init__(self, channels: int):
         super().__init__()
         inner = int(channels * 4 * 2 / 3)
-        self.proj_in = operations.Linear(channels, 2 * inner, bias=False)
+        self.proj_in = nn.Linear(channels, 2 * inner, bias=False)
         self.norm = AxisNorm(inner, TemporalNormalization.CHANNELS.axis)
-        self.proj_out = zeroed(operations.Linear(inner, channels, bias=False))
+        self.proj_out = zeroed(nn.Linear(inner, channels, bias=False))
 
     def forward(self, rows: Float[Tensor, "rows frames channels"]) -> Float[Tensor, "rows frames channels"]:
         """What to add to `rows`."""
@@ -133,10 +131,10 @@ class TemporalFeedForward(nn.Module):
 class FrameShift(nn.Module):
     """A convolution whose output channels are delayed by 0 to 7 frames, an eighth of them each."""
 
-    def __init__(self, channels: int, operations: Any = nn):
+    def __init__(self, channels: int):
         super().__init__()
-        self.norm = operations.GroupNorm(GROUPS, channels)
-        self.conv = zeroed(operations.Conv2d(channels, channels, 3, padding=1))
+        self.norm = nn.GroupNorm(GROUPS, channels)
+        self.conv = zeroed(nn.Conv2d(channels, channels, 3, padding=1))
 
     def forward(self, hidden: Float[Tensor, "rows c h w"], frames: int) -> Float[Tensor, "rows c h w"]:
         """What to add to `hidden`; its rows are batch × frames."""
@@ -155,13 +153,12 @@ class TemporalModule(nn.Module):
         self,
         channels: int,
         normalization: TemporalNormalization = TemporalNormalization.FRAMES,
-        operations: Any = nn,
     ):
         super().__init__()
-        self.position_bias = RelativePositionBias(channels // 2, TEMPORAL_HEADS, operations)
-        self.attention = TemporalAttention(channels, normalization, operations)
-        self.feed_forward = TemporalFeedForward(channels, operations)
-        self.frame_shift = FrameShift(channels, operations)
+        self.position_bias = RelativePositionBias(channels // 2, TEMPORAL_HEADS)
+        self.attention = TemporalAttention(channels, normalization)
+        self.feed_forward = TemporalFeedForward(channels)
+        self.frame_shift = FrameShift(channels)
 
     def forward(self, hidden: Float[Tensor, "rows c h w"], frames: int) -> Float[Tensor, "rows c h w"]:
         """`hidden` holds batch × frames rows, all frames of a clip together."""

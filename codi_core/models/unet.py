@@ -110,8 +110,6 @@ class UNet(ModelMixin, ConfigMixin):
     middle block's output a second time, as the released model runs.
     """
 
-    ignore_for_config = ["operations"]  # noqa: RUF012 (diffusers reads this attribute)
-
     @register_to_config
     def __init__(
         self,
@@ -128,7 +126,6 @@ class UNet(ModelMixin, ConfigMixin):
         temporal: str | None = None,
         environment: Mapping[str, Any] | None = None,
         deepest_skip: str = "input",
-        operations: Any = nn,
     ):
         super().__init__()
         choose("deepest_skip", deepest_skip, DEEPEST_SKIPS)
@@ -138,25 +135,25 @@ class UNet(ModelMixin, ConfigMixin):
                 "multipliers, units, transformer_levels and connector_levels must name the same levels, got lengths "
                 f"{len(multipliers)}, {len(units)}, {len(transformer_levels)}, {len(connector_levels)}"
             )
-        layers = SpatialLayers(operations) if slots is None else VectorLayers(slots, operations)
+        layers = SpatialLayers() if slots is None else VectorLayers(slots)
         normalization = None if temporal is None else choose("temporal", temporal, TemporalNormalization)
         embedding_width = 4 * width
 
         def residual(before: int, after: int) -> dict[str, Any]:
-            time = None if normalization is None else TemporalModule(after, normalization, operations)
+            time = None if normalization is None else TemporalModule(after, normalization)
             return {"residual": layers.residual(before, after, embedding_width), "temporal": time}
 
         def attending(channels: int, level: int) -> dict[str, Any]:
             pieces: dict[str, Any] = {}
             if transformer_levels[level]:
-                pieces["transformer"] = Transformer(channels, context_width, heads, operations)
+                pieces["transformer"] = Transformer(channels, context_width, heads)
             if environment is not None and connector_levels[level]:
-                connector = Transformer(channels, environment["width"], heads, operations)
+                connector = Transformer(channels, environment["width"], heads)
                 zeroed(connector.proj_out)
                 pieces["connector"] = connector
             return pieces
 
-        self.time_embedding = TimeEmbedding(width, embedding_width, operations)
+        self.time_embedding = TimeEmbedding(width, embedding_width)
         self.stem = layers.stem(latent_channels, width)
         self.down = nn.ModuleList()
         channels, skips, deepest = width, [width], len(multipliers) - 1
@@ -172,7 +169,7 @@ class UNet(ModelMixin, ConfigMixin):
                 skips.append(channels)
             self.down.append(DownLevel(level_units, downsample))
 
-        middle = Transformer(channels, context_width, heads, operations)
+        middle = Transformer(channels, context_width, heads)
         self.middle_first = Unit(**residual(channels, channels), transformer=middle)
         self.middle_last = Unit(**residual(channels, channels))
 
@@ -204,7 +201,6 @@ class UNet(ModelMixin, ConfigMixin):
                 embedding_width,
                 environment["width"],
                 normalization,
-                operations,
             )
 
     @property

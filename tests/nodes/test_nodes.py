@@ -318,7 +318,7 @@ def test_a_native_mask_covers_what_has_none(model):
 
 
 def test_a_latent_of_another_model_says_what_to_connect():
-    with pytest.raises(ShapeError, match="wanted a LATENT that came from Native Model"):
+    with pytest.raises(ShapeError, match="wanted a LATENT that began at Native Model"):
         from_latent({"samples": torch.zeros(1, 4, 8, 8)})
 
 

@@ -1,5 +1,5 @@
-// Shows the weights of Interpolate Conditions as bars, and three of them as a point in a triangle, to be dragged or moved
-// by arrow keys. The field "weights" keeps what is saved.
+// Shows the weights of Interpolate Conditions as bars, and three of them as a point in a triangle, to be dragged or
+// moved by arrow keys. The field "weights" keeps what is saved.
 import { app } from "../../../scripts/app.js";
 import { addPanel, addStyle, element, fitted } from "./panels.js";
 import { parsed, pointOf, sharesAt, sharesOf, TRIANGLE, withShare, written } from "./weights.js";

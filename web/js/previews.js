@@ -1,5 +1,5 @@
-// Shows what nodes made, and shows it again after the page was loaded anew. Pictures and videos need nothing of this to be
-// shown; sound and text do.
+// Shows what nodes made, and shows it again after the page was loaded anew. Pictures and videos need nothing of this to
+// be shown; sound and text do.
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 import { addPanel } from "./panels.js";
@@ -18,7 +18,10 @@ function addTextField(node) {
   return field;
 }
 
-/** Where the browser keeps a node's last result as long as its tab is open. Not in the workflow: results are no part of it. */
+/**
+ * Where the browser keeps a node's last result as long as its tab is open. Not in the workflow: results are no part of
+ * it.
+ */
 function keyOf(node) {
   return `codi.result.${app.graph.id}.${node.id}`;
 }

@@ -2,13 +2,12 @@
 
 const HUNDREDTHS = 100;
 const HEIGHT = Math.sqrt(3) / 2;
-const CORNERS = [
+/** Corners of the triangle in which three shares are a point: sides of length 1, y downwards. */
+export const TRIANGLE = [
   [0.5, 0],
   [0, HEIGHT],
   [1, HEIGHT],
 ];
-/** Corners of the triangle in which three shares are a point: sides of length 1, y downwards. */
-export const TRIANGLE = CORNERS;
 
 /** The weights in a text such as "1, 0.5", filled up with 0; equal ones of an empty text; null if it holds others. */
 export function parsed(text, count) {
@@ -49,7 +48,7 @@ function loss(shares, parts, index) {
 
 /** Where three shares lie in TRIANGLE. */
 export function pointOf(shares) {
-  return [0, 1].map((axis) => shares.reduce((sum, share, index) => sum + share * CORNERS[index][axis], 0));
+  return [0, 1].map((axis) => shares.reduce((sum, share, index) => sum + share * TRIANGLE[index][axis], 0));
 }
 
 /** The shares of a point; of one outside, those of a point on the edge. */
