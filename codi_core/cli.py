@@ -210,6 +210,21 @@ def convert_checkpoints(
     convert_command(files, dtype, tokenizers, as_json=as_json)
 
 
+@app.command(name="download")
+def download_model(
+    destination: Annotated[Path, typer.Argument(metavar="DEST", help="Folder for the files.")],
+    repository: Annotated[
+        str | None, typer.Option(metavar="OWNER/NAME", help="On the Hugging Face hub. Left out: the published weights.")
+    ] = None,
+    files: Annotated[str, typer.Option(metavar="PATTERN", help="Which files to take, such as fp16/*.")] = "*",
+    as_json: AsJson = False,
+) -> None:
+    """Fetch a model folder, or official checkpoint files, from the Hugging Face hub. What was begun goes on."""
+    from .checkpoints.command import download_command
+
+    download_command(repository, destination, files, as_json=as_json)
+
+
 def main() -> None:
     """The console script. Errors that the user can mend end it with their message and exit code 1."""
     try:

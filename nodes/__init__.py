@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .decode import DecodeAudio, DecodeImage, DecodeText, DecodeVideo
+from .download import DownloadCoDi
 from .encode import EncodeModality
 from .host import ComfyExtension, io
 from .keep import EncodeLatents, MaskLatents
@@ -30,6 +31,7 @@ NODES: list[type[io.ComfyNode]] = [
     NativeModel,
     NativeNoise,
     LatentsFromNative,
+    DownloadCoDi,
 ]
 
 

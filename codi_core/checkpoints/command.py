@@ -1,16 +1,18 @@
-"""`codi convert`: official checkpoint files to a model folder."""
+"""`codi convert`: official checkpoint files to a model folder. `codi download`: files of the Hugging Face hub."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+
+from rich.progress import Progress, TaskID
 
 from ..errors import CheckpointError, choose
 from ..parts import DTYPES
 from ..terminal import progress_bars
-from .conversion import FoundPart, convert
+from .conversion import FoundPart, OnProgress, convert
+from .download import OFFICIAL_REPOSITORY, download
 
 
 def convert_command(files: Sequence[Path], dtype: str | None, tokenizers: Path | None, *, as_json: bool) -> None:
@@ -25,14 +27,7 @@ def convert_command(files: Sequence[Path], dtype: str | None, tokenizers: Path |
         )
     chosen = None if dtype is None else DTYPES[choose("dtype", dtype, DTYPES)]
     with progress_bars() as bars:
-        tasks: dict[str, Any] = {}
-
-        def show(part: str, written: int, total: int) -> None:
-            if part not in tasks:
-                tasks[part] = bars.add_task(f"{part} (MB)", total=total // 10**6)
-            bars.update(tasks[part], completed=written // 10**6)
-
-        found = convert(sources, destination, dtype=chosen, tokenizers=tokenizers, on_progress=show)
+        found = convert(sources, destination, dtype=chosen, tokenizers=tokenizers, on_progress=_shown_in(bars))
     if as_json:
         rows = [
             {
@@ -49,6 +44,38 @@ def convert_command(files: Sequence[Path], dtype: str | None, tokenizers: Path |
         print(f"{destination / part.name}  from {part.source}")
         for note in _notes(part):
             print(f"  {note}")
+
+
+def download_command(repository: str | None, destination: Path, files: str, *, as_json: bool) -> None:
+    """Download with progress on stderr, then list the files on stdout. repository: by default the published weights.
+
+    Raises CheckpointError for what cannot be had.
+    """
+    with progress_bars() as bars:
+        show = _shown_in(bars)
+        fetched = download(
+            repository or OFFICIAL_REPOSITORY,
+            destination,
+            files=files,
+            on_bytes=lambda name, here, total: show(str(destination), here, total),
+        )
+    if as_json:
+        print(json.dumps({"folder": str(destination), "files": list(map(str, fetched))}))
+        return
+    for file in fetched:
+        print(file)
+
+
+def _shown_in(bars: Progress) -> OnProgress:
+    """Shows each name's bytes in a bar of its own."""
+    tasks: dict[str, TaskID] = {}
+
+    def show(name: str, done: int, total: int) -> None:
+        if name not in tasks:
+            tasks[name] = bars.add_task(f"{name} (MB)", total=total // 10**6)
+        bars.update(tasks[name], completed=done // 10**6)
+
+    return show
 
 
 def _notes(part: FoundPart) -> Iterator[str]:

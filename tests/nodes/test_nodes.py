@@ -5,11 +5,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from hub_server import REPOSITORY, Hub, serving
 
+from comfyui_codi.codi_core.checkpoints.download import download
 from comfyui_codi.codi_core.errors import CheckpointError, ConfigError, GraphError, PromptError, ShapeError
 from comfyui_codi.codi_core.headless.folders import Folders, current
 from comfyui_codi.codi_core.modality import Modality
@@ -21,6 +24,7 @@ from comfyui_codi.nodes import (
     DecodeImage,
     DecodeText,
     DecodeVideo,
+    DownloadCoDi,
     EncodeLatents,
     EncodeModality,
     FadeConditions,
@@ -35,6 +39,7 @@ from comfyui_codi.nodes import (
     SplitLatents,
     load,
 )
+from comfyui_codi.nodes import download as download_node
 from comfyui_codi.nodes.decode import stereo
 from comfyui_codi.nodes.host import InputImpl, Types
 from comfyui_codi.nodes.mix import parse_weights
@@ -320,6 +325,23 @@ def test_a_native_mask_covers_what_has_none(model):
 def test_a_latent_of_another_model_says_what_to_connect():
     with pytest.raises(ShapeError, match="wanted a LATENT that began at Native Model"):
         from_latent({"samples": torch.zeros(1, 4, 8, 8)})
+
+
+def test_a_model_is_downloaded_where_load_codi_finds_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(download_node, "model_folders", lambda: [tmp_path])
+    with serving(Hub({"model_index.json": b"{}", "clip/config.json": b"[]"})) as hub:
+        monkeypatch.setattr(download_node, "download", partial(download, endpoint=hub.url))
+        before = DownloadCoDi.fingerprint_inputs(REPOSITORY, "*", "one")
+        shown = DownloadCoDi.execute(REPOSITORY, "*", "one").ui.as_dict()["text"][0]
+    assert "choose one in Load CoDi" in shown
+    assert DownloadCoDi.fingerprint_inputs(REPOSITORY, "*", "one") != before
+    assert (tmp_path / "one/model_index.json").exists()
+
+
+@pytest.mark.parametrize("name", ["", " ", "../elsewhere", "a/b", "/"])
+def test_a_download_goes_to_one_folder(name):
+    with pytest.raises(CheckpointError, match="write it without slashes"):
+        DownloadCoDi.execute(REPOSITORY, "*", name)
 
 
 def test_comfyuis_samplers_are_comfyuis(model, condition):

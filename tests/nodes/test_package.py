@@ -51,4 +51,5 @@ def test_the_pack_loads_by_path_from_anywhere(tmp_path):
         "NativeModel",
         "NativeNoise",
         "LatentsFromNative",
+        "DownloadCoDi",
     ]

@@ -35,6 +35,7 @@ SAVED = {
     ),
     "NativeNoise": ("seed", "NOISE"),
     "LatentsFromNative": ("latent", "CODI_LATENTS"),
+    "DownloadCoDi": ("repository files name", ""),
 }
 """Inputs in order, then the types of the outputs. Change a saved one never; new inputs come last."""
 
