@@ -1,8 +1,9 @@
 """Draws the workflows' thumbnails from what they make, after every training.
 
-    python tests/benchmarks/thumbnails.py [--seed 0] [NAME …]
+    python tests/benchmarks/thumbnails.py [--seed 0] [--url http://127.0.0.1:8188] [NAME …]
 
-Each shows words, pictures, frames and the spectrogram of a sound, as far as they go in or come out.
+Each shows words, pictures, frames and the spectrogram of a sound, as far as they go in or come out. Workflows with
+ComfyUI's own sampler need a running ComfyUI, at the url. Those of weights that are not here show the pack's icon.
 """
 
 from __future__ import annotations
@@ -10,10 +11,14 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
+import sys
 import tempfile
 import textwrap
+import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
 
 import matplotlib as mpl
 import numpy as np
@@ -21,16 +26,47 @@ import numpy as np
 from comfyui_codi.codi_core import media
 from comfyui_codi.codi_core.media_files import SoundInfo, to_bytes
 from comfyui_codi.codi_core.modality import Modality
+from comfyui_codi.codi_core.pipeline import BUNDLED
 from comfyui_codi.codi_core.values import Waveform
 
 mpl.use("agg")
 from matplotlib import pyplot
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
+ICON = WORKFLOWS.parent / "web/icon.png"
 SIZE_PIXELS = (512, 288)
 TILES = 8
 COLUMNS = 4
 LONGEST_TITLE = 60
+
+
+def prompt_of(workflow: Path) -> dict[str, Any]:
+    """The graph as it is sent."""
+    return json.loads((workflow.parent / "api" / workflow.name).read_text(encoding="utf-8"))
+
+
+def inputs_of(workflow: Path, kind: str) -> list[dict[str, Any]]:
+    """Those of all its nodes of this kind."""
+    return [node["inputs"] for node in prompt_of(workflow).values() if node["class_type"] == kind]
+
+
+def made_on(url: str, workflow: Path, seed: int, folder: Path) -> list[dict[str, Any]]:
+    """What ComfyUI saves of a run, fetched into the folder."""
+    prompt = prompt_of(workflow)
+    for node in prompt.values():
+        node["inputs"] |= {"seed": seed} if "seed" in node["inputs"] else {}
+    sent = Request(f"{url}/prompt", json.dumps({"prompt": prompt}).encode(), {"Content-Type": "application/json"})
+    number = json.load(urlopen(sent))["prompt_id"]
+    while number not in (history := json.load(urlopen(f"{url}/history/{number}"))):
+        time.sleep(1)
+    rows = []
+    for output in history[number]["outputs"].values():
+        for file in (each for kind in ("images", "audio") for each in output.get(kind, [])):
+            if file["type"] == "output":
+                path = folder / file["filename"]
+                path.write_bytes(urlopen(f"{url}/view?{urlencode(file)}").read())
+                rows.append({"path": path})
+    return rows
 
 
 def made_by(workflow: Path, seed: int, folder: Path) -> list[dict[str, Any]]:
@@ -42,7 +78,7 @@ def made_by(workflow: Path, seed: int, folder: Path) -> list[dict[str, Any]]:
 
 def given_to(workflow: Path) -> tuple[str, list[Path]]:
     """The words of the graph, and the files it loads."""
-    nodes = json.loads((workflow.parent / "api" / workflow.name).read_text(encoding="utf-8")).values()
+    nodes = prompt_of(workflow).values()
     prompts = [node["inputs"].get("prompt") for node in nodes if node["class_type"] == "EncodeModality"]
     words = " → ".join(prompt for prompt in prompts if isinstance(prompt, str) and prompt)
     names = [each for node in nodes if node["class_type"].startswith("Load") for each in node["inputs"].values()]
@@ -71,10 +107,17 @@ def sound_of(files: list[Path]) -> Waveform | None:
     return None
 
 
-def draw(workflow: Path, seed: int) -> None:
+def draw(workflow: Path, seed: int, url: str | None) -> None:
     words, given = given_to(workflow)
     with tempfile.TemporaryDirectory() as scratch:
-        made = made_by(workflow, seed, Path(scratch))
+        if inputs_of(workflow, "LoadCoDi")[0]["checkpoint"] not in BUNDLED:
+            made = [{"path": ICON}]
+        elif inputs_of(workflow, "KSampler"):
+            if url is None:
+                sys.exit(f"{workflow.stem} has ComfyUI's own sampler: start ComfyUI, and name it by --url")
+            made = made_on(url, workflow, seed, Path(scratch))
+        else:
+            made = made_by(workflow, seed, Path(scratch))
         told = " ".join(row["text"] for row in made if row.get("text"))
         written = [Path(row["path"]) for row in made if not row.get("text")]
         stills = [path for path in given if media.modality_by_name(path) is Modality.IMAGE]
@@ -111,9 +154,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="all of them where none is named")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--url", help="of a running ComfyUI")
     options = parser.parse_args()
     for name in options.names or sorted(path.stem for path in WORKFLOWS.glob("*.json")):
-        draw(WORKFLOWS / f"{name}.json", options.seed)
+        draw(WORKFLOWS / f"{name}.json", options.seed, options.url)
 
 
 if __name__ == "__main__":

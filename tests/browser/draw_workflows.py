@@ -19,6 +19,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from playwright.sync_api import sync_playwright
 
+from comfyui_codi.codi_core.checkpoints.download import OFFICIAL_REPOSITORY
 from comfyui_codi.codi_core.modality import Modality
 
 TEXT, IMAGE, VIDEO, AUDIO = Modality
@@ -26,11 +27,17 @@ WORKFLOWS = Path(__file__).parents[2] / "workflows"
 READY = "window.app?.graph && Object.keys(LiteGraph.registered_node_types).length > 100"
 COLUMN_GAP, ROW_GAP, TOP, MARGIN = 80, 60, 80, 20
 COLOUR = "#3f789e"
+ALWAYS, NEVER = 0, 2
+"""LiteGraph's modes of a node."""
 FAR = 2
 """Columns from the model on, from which its wire would pass behind other nodes."""
 SIZES = {
     "MarkdownNote": (300, 420),
     "LoadCoDi": (320, 106),
+    "DownloadCoDi": (320, 160),
+    "NativeModel": (300, 320),
+    "KSampler": (300, 480),
+    "LatentsFromNative": (300, 60),
     "LoadImage": (320, 320),
     "LoadAudio": (320, 136),
     "LoadVideo": (390, 370),
@@ -59,9 +66,11 @@ DRAW = """async ({nodes, groups}) => {
     app.graph.clear();
     await new Promise(done => setTimeout(done, 200));
     const made = {};
-    for (const {key, type, title, position, widgets} of nodes) {
+    for (const {key, type, title, position, widgets, mode, models} of nodes) {
         const node = LiteGraph.createNode(type);
         if (title) node.title = title;
+        node.mode = mode;
+        if (models.length) node.properties.models = models;
         app.graph.add(node);
         node.pos = position;
         made[key] = node;
@@ -101,12 +110,16 @@ DRAW = """async ({nodes, groups}) => {
 
 @dataclass(frozen=True)
 class Node:
-    """wires: per input the key of the node it comes from, and the number of its output."""
+    """wires: per input the key of the node it comes from, and the number of its output. mode: ALWAYS or NEVER runs.
+    models: files it wants, as ComfyUI's list of missing models takes them.
+    """
 
     type: str
     title: str = ""
     widgets: dict[str, Any] = field(default_factory=dict)
     wires: dict[str, tuple[str, int]] = field(default_factory=dict)
+    mode: int = ALWAYS
+    models: tuple[dict[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -125,8 +138,9 @@ class Template:
     columns: list[Column]
 
 
-def model() -> dict[str, Node]:
-    return {"model": Node("LoadCoDi", widgets={"checkpoint": "codi-mini", "dtype": "auto", "alignment": "paper"})}
+def model(checkpoint: str = "codi-mini", alignment: str = "paper") -> dict[str, Node]:
+    widgets = {"checkpoint": checkpoint, "dtype": "auto", "alignment": alignment}
+    return {"model": Node("LoadCoDi", widgets=widgets)}
 
 
 LOADERS = {
@@ -248,6 +262,66 @@ def film() -> list[dict[str, Node]]:
         {"film": Node("CreateVideo", "With the new sound", {}, joined)},
         {"saved": Node("SaveVideo", "", {}, {"video": ("film", 0)})},
     ]
+
+
+def released() -> Template:
+    """The published weights, and where they come from."""
+    folder = "official"
+    fetching = Node("DownloadCoDi", "1. Only if you have no weights yet", {"name": folder}, mode=NEVER)
+    loading = replace(
+        model(folder, "mutual")["model"],
+        models=({"name": folder, "url": f"https://huggingface.co/{OFFICIAL_REPOSITORY}", "directory": "codi"},),
+    )
+    return Template(
+        note(
+            "The released CoDi",
+            "The weights that the paper's authors published: photographs and real sounds instead of codi-mini's "
+            "figures. They are about 20 GB, and want a GPU. They hold no environment encoders, so outputs agree by "
+            "the alignment `mutual`, in which each is a prompt for the others.",
+            "No weights yet? Set *Download CoDi* to **Always** (right click → Mode), and run it once; or put the "
+            "`.pth` files into the folder `models/codi/official` yourself. Then press R.",
+            "Choose `official` in *Load CoDi*. Its first run converts the files, which takes minutes.",
+            SAY,
+        ),
+        [
+            Column("1 Choose", [{"model": loading}, {"fetched": fetching}]),
+            Column("2 Encode", [encode("prompt", TEXT, "fireworks above a lake at night")]),
+            Column("3 Make", [sampler("prompt", [IMAGE, AUDIO])]),
+            Column("4 See and save", results([IMAGE, AUDIO])),
+        ],
+    )
+
+
+def native() -> Template:
+    """ComfyUI's own sampler instead of Joint Sampler."""
+    outputs = [IMAGE, AUDIO]
+    switches = {str(modality): modality in outputs for modality in Modality}
+    prepared: dict[str, Any] = {"model": ("model", 0), "condition": ("prompt", 0)}
+    sampled = {"model": ("native", 0), "positive": ("native", 1), "negative": ("native", 2)}
+    settings = {"seed": 1, "steps": 25, "cfg": 3.0, "sampler_name": "euler", "scheduler": "simple", "denoise": 1.0}
+    return Template(
+        note(
+            "With ComfyUI's own sampler",
+            "*Native Model* makes CoDi one of ComfyUI's own models: KSampler denoises a picture and a sound together "
+            "as one latent, with any of its samplers and schedulers. *SamplerCustomAdvanced*, guiders and masks work "
+            "too.",
+            SAY,
+            "Choose sampler, scheduler and **cfg** in *KSampler*.",
+        ).replace(f"{MEND}\n\n", ""),
+        [
+            Column("1 Choose", [model()]),
+            Column("2 Encode", [encode("prompt", TEXT, "a large green star")]),
+            Column("3 Prepare", [{"native": Node("NativeModel", "", switches, prepared)}]),
+            Column(
+                "4 Make",
+                [
+                    {"made": Node("KSampler", "", settings, sampled | {"latent_image": ("native", 3)})},
+                    {"sampler": Node("LatentsFromNative", "", {}, {"latent": ("made", 0)})},
+                ],
+            ),
+            Column("5 See and save", results(outputs)),
+        ],
+    )
 
 
 def two_texts() -> Template:
@@ -452,6 +526,8 @@ TEMPLATES = {
     "two_images_mixed": two_pictures(),
     "two_texts_faded": two_texts(),
     "compare_similarity": compared(),
+    "native_sampler": native(),
+    "official_checkpoint": released(),
     "keep_video_make_sound": keeping(
         "A sound for your video",
         "The video is kept as it is, and a sound is made that fits it: *Encode to Latents* shows it to the sampler, "
@@ -505,7 +581,7 @@ def laid_out(name: str) -> dict[str, Any]:
 
 
 def _needs_model(node: Node) -> bool:
-    return "model" in node.wires
+    return node.wires.get("model", ("",))[0] == "model"
 
 
 def _placed(key: str, node: Node, x: int, y: int) -> dict[str, Any]:
