@@ -49,7 +49,7 @@ SIZES = {
     "JointSampler": (300, 860),
     "DecodeText": (280, 160),
     "DecodeImage": (280, 320),
-    "DecodeAudio": (280, 108),
+    "DecodeAudio": (280, 170),
     "DecodeVideo": (280, 340),
     "GetVideoComponents": (280, 90),
     "CreateVideo": (280, 110),

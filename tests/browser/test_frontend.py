@@ -66,6 +66,12 @@ IMAGE_IS_SHOWN = """() => {
     const node = app.graph.nodes.find(node => node.type === "DecodeImage");
     return node.imgs?.length || document.querySelector(`[data-node-id="${node.id}"] img`)?.naturalWidth > 0;
 }"""
+WAVEFORM_IS_DRAWN = """() => {
+    const canvas = document.querySelector(".codi-waveform");
+    const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+    const drawn = pixels.filter((value, index) => index % 4 === 3 && value > 0).length;
+    return drawn > 2 * canvas.width && canvas.ariaLabel === "2.6 s";
+}"""
 DROP = """([name, type, content]) => {
     const dataTransfer = new DataTransfer();
     const bytes = Uint8Array.from(atob(content), letter => letter.charCodeAt(0));
@@ -154,12 +160,14 @@ def test_every_result_is_shown_on_its_node(comfyui, chromium, vue_nodes):
     page.wait_for_function(PLAYABLE, arg=["video", 2])
     page.wait_for_function(PLAYABLE, arg=["audio", 3])
     page.wait_for_function(TEXT_IS_SHOWN)
+    page.wait_for_function(WAVEFORM_IS_DRAWN)
     page.wait_for_function(IMAGE_IS_SHOWN)
     page.reload()
     page.wait_for_function(READY)
     page.wait_for_function(PLAYABLE, arg=["video", 1])
     page.wait_for_function(PLAYABLE, arg=["audio", 2])
     page.wait_for_function(TEXT_IS_SHOWN)
+    page.wait_for_function(WAVEFORM_IS_DRAWN)
     page.wait_for_function(IMAGE_IS_SHOWN)
     assert frontend.complaints == []
     page.close()
