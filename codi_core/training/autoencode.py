@@ -19,6 +19,8 @@ from .source import Source
 KL_WEIGHT = 5e-4
 SQUARED_WEIGHT = 4.0
 CHROMA_WEIGHT = 8.0
+SURROUNDINGS_PIXELS = 5
+"""How far colour is looked for. If a figure's pixels alone counted more, its edges would be drawn outside of it."""
 TEXT_KL_WEIGHT = 0.02
 TOKEN_DROPOUT = 0.3
 WAVE_WEIGHT = 20.0
@@ -32,11 +34,17 @@ RESOLUTIONS = (256, 512, 1024)
 """Window lengths, in samples, of the spectra that the vocoder is compared on."""
 
 
+def pixel_weights(pixels: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch 1 height width"]:
+    """More where there is colour at a pixel or beside it; 1 without any."""
+    near = functional.max_pool2d(chroma(pixels), SURROUNDINGS_PIXELS, stride=1, padding=SURROUNDINGS_PIXELS // 2)
+    return 1 + CHROMA_WEIGHT * near
+
+
 class AutoencoderObjective(nn.Module):
     """Error of the reconstruction, and a little Kullback–Leibler divergence from a standard normal.
 
-    Pixels count more the more colour they have: figures cover few of them, and a plain error is long content with a
-    background of the right grey. Of a single channel, such as a spectrogram, all count alike.
+    Pixels count more the more colour there is at them or beside them: figures cover few of them, and a plain error is
+    long content with a background of the right grey. Of a single channel, such as a spectrogram, all count alike.
     """
 
     def __init__(self, autoencoder: AutoencoderKL, source: Source):
@@ -52,13 +60,22 @@ class AutoencoderObjective(nn.Module):
         latent: Any = posterior.mean + posterior.std * torch.randn_like(posterior.mean)
         rebuilt = self.autoencoder.decode(latent, return_dict=False)[0]
         wanted = batch["media"]
-        weight = 1 + CHROMA_WEIGHT * chroma(wanted)
+        weight = pixel_weights(wanted)
         difference = rebuilt.float() - wanted
         error = (weight * difference.abs()).mean() / weight.mean()
         squared = (weight * difference.square()).mean() / weight.mean()
         divergence = posterior.kl().mean() / posterior.mean[0].numel()
         loss = error + SQUARED_WEIGHT * squared + KL_WEIGHT * divergence
         return {"loss": loss, "error": error, "squared": squared, "divergence": divergence}
+
+
+class DecoderObjective(AutoencoderObjective):
+    """The same with the encoder at rest, so that latents, and what has learned to make them, stay as they are."""
+
+    def __init__(self, autoencoder: AutoencoderKL, source: Source):
+        super().__init__(autoencoder, source)
+        autoencoder.requires_grad_(False)
+        autoencoder.decoder.requires_grad_(True)
 
 
 class AudioAutoencoderObjective(AutoencoderObjective):

@@ -28,12 +28,12 @@ MISFIT = 0.25
 
 TIMESTEP_SHIFT: dict[Modality, float] = {
     Modality.TEXT: 1.0,
-    Modality.IMAGE: 1.0,
+    Modality.IMAGE: 2.0,
     Modality.VIDEO: 3.0,
     Modality.AUDIO: 2.0,
 }
 """Frames of a video and moments of a sound repeat one another, so it takes more noise to hide what they have in common,
-and how they go on is decided where in a picture all is still open."""
+and how they go on is decided where in a picture all is still open. A figure's size, too, is decided early."""
 
 PROMPTED_BY: dict[Modality, tuple[Modality, ...]] = {
     Modality.TEXT: (Modality.TEXT, Modality.IMAGE, Modality.VIDEO, Modality.AUDIO),

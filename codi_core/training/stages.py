@@ -31,6 +31,7 @@ from .align import ALIGN_STEPS, AlignObjective, AlignStep, ContrastObjective, Li
 from .autoencode import (
     AudioAutoencoderObjective,
     AutoencoderObjective,
+    DecoderObjective,
     TextAutoencoderObjective,
     VocoderObjective,
     start_vocoder,
@@ -333,6 +334,11 @@ def tasks(config: CoDiConfig) -> dict[Stage, dict[str, Task]]:
                 lambda workshop, _: AutoencoderObjective(_part(workshop, "image_autoencoder"), workshop.source),
                 TaskSettings(steps=7000, batch=64, learning_rate=1.5e-3),
                 measure_scale(Modality.IMAGE, Modality.VIDEO),
+            ),
+            "image_decoder": Task(
+                ("image_autoencoder",),
+                lambda workshop, _: DecoderObjective(_part(workshop, "image_autoencoder"), workshop.source),
+                TaskSettings(steps=3000, batch=48, learning_rate=1e-3),
             ),
             "audio_autoencoder": Task(
                 ("audio_autoencoder",),

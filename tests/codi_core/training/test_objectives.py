@@ -21,7 +21,12 @@ from comfyui_codi.codi_core.training.align import (
     ListeningObjective,
     weighted_contrast,
 )
-from comfyui_codi.codi_core.training.autoencode import spectral_distance
+from comfyui_codi.codi_core.training.autoencode import (
+    CHROMA_WEIGHT,
+    DecoderObjective,
+    pixel_weights,
+    spectral_distance,
+)
 from comfyui_codi.codi_core.training.bridge import contrastive_loss, video_objective
 from comfyui_codi.codi_core.training.diffuse import (
     DROPPED,
@@ -133,6 +138,22 @@ def test_every_modality_is_aligned_and_only_neighbouring_pairs_are_used() -> Non
         assert set(step.pair) - set(step.trained) <= aligned
         aligned |= set(step.trained)
     assert aligned == set(Modality)
+
+
+def test_a_decoder_learns_while_its_encoder_rests(tiny_pipeline) -> None:
+    autoencoder = copy.deepcopy(tiny_pipeline.parts["image_autoencoder"])
+    moved = moved_by(DecoderObjective(autoencoder, WorldSource()))
+    assert moved
+    assert all(name.startswith("autoencoder.decoder.") for name in moved)
+
+
+def test_edges_weigh_alike_on_both_sides() -> None:
+    """Where a figure's own pixels weighed more than those beside it, decoders would draw it too large."""
+    picture = torch.zeros(1, 3, 16, 16)
+    picture[:, 0, 4:12, 4:12] = 1.0
+    weight = pixel_weights(picture)[0, 0]
+    assert weight[8, 3] == weight[8, 4] == 1 + CHROMA_WEIGHT
+    assert weight[8, 0] == 1
 
 
 def test_diffusion_training_leaves_environment_encoder_and_connectors_alone() -> None:
