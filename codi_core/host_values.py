@@ -10,14 +10,19 @@ AUDIO      {"waveform": float [batch, channels,           Waveform
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
 from .errors import MediaError
+from .media_decode import read_frames
 from .media_files import checked, checked_frame_rate, checked_sample_rate
 from .values import Frames, Media, Picture, Waveform
+
+MOST_PIXELS_AT_ONCE = 2**28
+"""Of a video's frames: 3 GiB as ComfyUI keeps them. Files with more are read evenly thinned."""
 
 
 def from_host(value: Any) -> Media:
@@ -29,10 +34,24 @@ def from_host(value: Any) -> Media:
     if isinstance(value, Mapping):
         return _from_audio(value)
     if hasattr(value, "get_components"):
-        components = value.get_components()
-        rate = checked_frame_rate(components.frame_rate, "a VIDEO")
-        return Frames(_from_images(components.images)[None], rate)
+        return _from_video(value)
     raise MediaError(f"wanted STRING, IMAGE, AUDIO or VIDEO, got {type(value).__name__}; connect such an output")
+
+
+def _from_video(video: Any) -> Frames:
+    # Of this kind alone the frames are not in memory yet, and ComfyUI would decode them all at once.
+    if type(video).__name__ == "VideoFromFile" and hasattr(video, "get_stream_source"):
+        (width, height), count, source = video.get_dimensions(), video.get_frame_count(), video.get_stream_source()
+        if count * width * height > MOST_PIXELS_AT_ONCE:
+            if isinstance(source, str) and type(video)(source).get_frame_count() == count:
+                return read_frames(Path(source))
+            raise MediaError(
+                f"wanted a VIDEO of at most {MOST_PIXELS_AT_ONCE // (width * height)} frames of {width}x{height}, got "
+                f"a part of {count}; take a shorter part, or load a file that holds nothing else"
+            )
+    components = video.get_components()
+    rate = checked_frame_rate(components.frame_rate, "a VIDEO")
+    return Frames(_from_images(components.images)[None], rate)
 
 
 def to_host_image(picture: Picture) -> Float[Tensor, "batch height width 3"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comfyui_codi.codi_core import host_values
+from comfyui_codi.codi_core import host_values, media
 from comfyui_codi.codi_core.errors import MediaError
 from comfyui_codi.codi_core.values import Frames, Picture, Waveform
 
@@ -62,6 +63,37 @@ def test_video_comes_back() -> None:
     assert frames.pixels.shape == (1, 5, 3, 4, 6)
     assert frames.frames_per_second == Fraction(25, 4)
     assert torch.allclose(host_values.to_host_frames(frames), images, atol=1e-6)
+
+
+class VideoFromFile:
+    """As ComfyUI's: it knows its figures without decoding, and may be a part of its file."""
+
+    def __init__(self, path: str, count: int = 300) -> None:
+        self.path, self.count = path, count
+
+    def get_stream_source(self) -> str:
+        return self.path
+
+    def get_dimensions(self) -> tuple[int, int]:
+        return 1024, 1024
+
+    def get_frame_count(self) -> int:
+        return self.count
+
+    def get_components(self) -> Any:
+        raise AssertionError("all frames of a large video were decoded at once")
+
+
+def test_a_large_file_is_read_thinned_instead_of_all_at_once(tmp_path: Path) -> None:
+    media.write_video(tmp_path / "a.mp4", Frames(torch.zeros(1, 300, 3, 16, 16), Fraction(25)))
+    frames = host_values.from_host(VideoFromFile(str(tmp_path / "a.mp4")))
+    assert frames.pixels.shape[1] == 150
+    assert frames.frames_per_second == Fraction(25, 2)
+
+
+def test_a_large_part_of_a_file_says_how_many_frames_there_may_be() -> None:
+    with pytest.raises(MediaError, match="at most 256 frames of 1024x1024, got a part of 299; take a shorter part"):
+        host_values.from_host(VideoFromFile("a.mp4", 299))
 
 
 def test_float_frame_rate_becomes_a_fraction() -> None:

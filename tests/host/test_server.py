@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
+import wave
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -17,7 +20,7 @@ from torch.testing import assert_close
 from comfyui_codi.codi_core import media
 from comfyui_codi.codi_core.headless.runner import run_graph
 from comfyui_codi.codi_core.modality import Modality
-from comfyui_codi.codi_core.values import Latents
+from comfyui_codi.codi_core.values import Frames, Latents
 from comfyui_codi.nodes import NODES
 from comfyui_codi.nodes.host import CoDiLatents, io
 
@@ -245,6 +248,61 @@ def test_a_mistake_reaches_the_user_in_our_words(comfyui):
     told = messages(comfyui.run(prompt))["execution_error"]
     assert told["node_type"] == "JointSampler"
     assert "wanted at least one output" in told["exception_message"]
+
+
+def picture_of(kind: str, file: str, **widgets: Any) -> dict[str, Any]:
+    """A run that makes a picture of a file in a single step. widgets: of Joint Sampler."""
+    switches = {str(modality): modality is Modality.IMAGE for modality in Modality}
+    settings = {"steps": 1, "guidance": 1.0, "scheduler": "ddim", "seed": 0}
+    nodes: dict[str, dict[str, Any]] = {
+        "LoadCoDi": {"checkpoint": "codi-mini", "dtype": "auto", "alignment": "paper"},
+        kind: {"file" if kind == "LoadVideo" else "audio": file},
+        "EncodeModality": {"model": ["LoadCoDi", 0], "prompt": [kind, 0]},
+        "JointSampler": {"model": ["LoadCoDi", 0], "condition": ["EncodeModality", 0]} | switches | settings | widgets,
+        "DecodeImage": {"model": ["LoadCoDi", 0], "latents": ["JointSampler", 0]},
+    }
+    return {name: {"class_type": name, "inputs": inputs} for name, inputs in nodes.items()}
+
+
+def write_silence(path: Path, channels: int, samples: int) -> None:
+    with wave.open(str(path), "wb") as file:
+        file.setparams((channels, 2, 16_000, samples, "NONE", ""))
+        file.writeframes(bytes(2 * channels * samples))
+
+
+def test_files_of_unusual_kinds_are_prompts_too(comfyui):
+    """Of this video ComfyUI would keep 3.1 GiB of frames at once."""
+    folder = comfyui.folder / "input"
+    media.write_video(folder / "long.mp4", Frames(torch.zeros(1, 300, 3, 720, 1280), Fraction(25)))
+    write_silence(folder / "many.wav", 10, 16_000)
+    for kind, file in (("LoadVideo", "long.mp4"), ("LoadAudio", "many.wav")):
+        entry = comfyui.run(picture_of(kind, file))
+        assert entry["status"]["status_str"] == "success", entry["status"]
+
+
+def test_what_cannot_be_used_is_told_and_the_queue_goes_on(comfyui):
+    folder = comfyui.folder / "input"
+    write_silence(folder / "none.wav", 1, 0)
+    write_silence(folder / "second.wav", 1, 16_000)
+    broken = comfyui.folder / "models/codi/broken"
+    broken.mkdir(parents=True, exist_ok=True)
+    (broken / "model_index.json").write_text("{")
+    unreadable = picture_of("LoadAudio", "second.wav")
+    unreadable["LoadCoDi"]["inputs"]["checkpoint"] = "broken"
+    other_kind = picture_of("LoadAudio", "second.wav")
+    other_kind["DecodeText"] = other_kind.pop("DecodeImage") | {"class_type": "DecodeText"}
+    odd_size = picture_of("LoadAudio", "second.wav", width=72, height=64)
+    for prompt, node, words in (
+        (picture_of("LoadAudio", "none.wav"), None, ""),
+        (unreadable, "LoadCoDi", "model_index.json"),
+        (other_kind, "DecodeText", "text"),
+        (odd_size, "JointSampler", "72"),
+    ):
+        told = messages(comfyui.run(prompt))["execution_error"]
+        assert node in (None, told["node_type"]), told
+        assert words in told["exception_message"]
+    shutil.rmtree(broken)
+    assert comfyui.run(picture_of("LoadAudio", "second.wav"))["status"]["status_str"] == "success"
 
 
 async def interrupt_after(step: int, prompt: dict[str, Any], url: str) -> tuple[int, str]:
