@@ -89,7 +89,10 @@ def wait_for(ready: Callable[[], Any], limit_s: float, what: str, server: Server
 
 @pytest.fixture(scope="session")
 def comfyui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The ComfyUI of COMFYUI_PATH, run by COMFYUI_PYTHON or by the Python of the tests, on the CPU."""
+    """The ComfyUI of COMFYUI_PATH, run by COMFYUI_PYTHON or by the Python of the tests, on the CPU.
+
+    COMFYUI_FRONTEND: another frontend than the one that is installed beside it.
+    """
     folder = tmp_path_factory.mktemp("comfyui")
     root = Path(__file__).parent.parent
     packs = folder / "custom_nodes"
@@ -104,6 +107,8 @@ def comfyui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     python = os.environ.get("COMFYUI_PYTHON", sys.executable)
     options = ["--cpu", "--listen", "127.0.0.1", "--port", port, "--base-directory", str(folder)]
     options += ["--database-url", "sqlite:///:memory:", "--disable-api-nodes"]
+    if frontend := os.environ.get("COMFYUI_FRONTEND"):
+        options += ["--front-end-root", frontend]
 
     def answers() -> bool:
         assert process.poll() is None, server.log

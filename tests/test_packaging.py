@@ -91,6 +91,12 @@ def test_the_checks_run_every_hook():
         assert f"\n{hook}\n" in read(".ci/run")
 
 
+def test_pictures_of_the_readme_are_there():
+    pictures = re.findall(r"!\[[^]]+\]\((.+?)\)", read("README.md"))
+    assert len(pictures) >= 3
+    assert all((ROOT / picture).is_file() for picture in pictures)
+
+
 def test_the_readme_starts_a_workflow_that_is_there():
     (command,) = re.findall(r"^ *pip install -e '\.\[standalone\]' && codi run (\S+)$", read("README.md"), re.MULTILINE)
     assert (ROOT / command).is_file()

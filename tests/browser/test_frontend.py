@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sent_prompts import what_is_run
 
 from comfyui_codi.codi_core.checkpoints.download import OFFICIAL_REPOSITORY
 
@@ -21,6 +22,9 @@ WORKFLOWS = Path(__file__).parent.parent.parent / "workflows"
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
 WITHOUT_WEIGHTS = {"official_checkpoint"}
 """Those of a model that doesn't come with the pack: the editor says which one is missing."""
+OF_THE_EDITOR = ("404", "/api/jobs", "[Jobs API]", "https://huggingface.co/Comfy-Org")
+"""An empty profile lacks files that the editor asks for; one newer than its host asks for jobs that the host doesn't
+know, and looks for the models of the graph that it opens by itself."""
 READY = "window.app?.graph && Object.keys(LiteGraph.registered_node_types).length > 100"
 LOAD = """async graph => {
     await app.loadGraphData(JSON.parse(graph));
@@ -112,9 +116,9 @@ class Frontend:
         self.page.wait_for_function(READY)
 
     def _hear(self, message: Any) -> None:
-        # An empty profile lacks files that the editor asks for.
-        if message.type == "error" and "404" not in message.text:
-            self.complaints.append(message.text)
+        text = f"{message.text} ({message.location.get('url')})"
+        if message.type == "error" and not any(words in text for words in OF_THE_EDITOR):
+            self.complaints.append(text)
 
     def load(self, name: str) -> None:
         self.page.evaluate(LOAD, (WORKFLOWS / f"{name}.json").read_text(encoding="utf-8"))
@@ -134,9 +138,10 @@ def frontend(comfyui: Any, chromium: Any) -> Iterator[Frontend]:
 def test_a_workflow_loads_without_complaint_and_says_what_the_api_file_says(frontend, name):
     frontend.load(name)
     if name in WITHOUT_WEIGHTS:
-        (alert,) = frontend.alerts()
-        assert "Missing Models" in alert
-        assert "codi / official" in alert
+        if "COMFYUI_FRONTEND" not in os.environ:  # newer ones say it in a panel
+            (alert,) = frontend.alerts()
+            assert "Missing Models" in alert
+            assert "codi / official" in alert
         # The editor asks the hub how large they are, which it cannot do without a network.
         asking = (OFFICIAL_REPOSITORY, "Error fetching file size")
         frontend.complaints = [each for each in frontend.complaints if not any(words in each for words in asking)]
@@ -144,7 +149,7 @@ def test_a_workflow_loads_without_complaint_and_says_what_the_api_file_says(fron
         assert frontend.alerts() == []
     assert frontend.complaints == []
     sent = frontend.page.evaluate("async () => (await app.graphToPrompt()).output")
-    assert sent == json.loads((WORKFLOWS / f"api/{name}.json").read_text(encoding="utf-8"))
+    assert what_is_run(sent) == what_is_run(json.loads((WORKFLOWS / f"api/{name}.json").read_text(encoding="utf-8")))
 
 
 BOTH_MODES = pytest.mark.parametrize("vue_nodes", [False, True], ids=["classic", "nodes-2"])

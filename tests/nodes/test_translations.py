@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,11 @@ def test_help_explains_every_input_and_output(node_id):
 
 def test_help_pages_belong_to_nodes():
     assert {folder.name for folder in (ROOT / "web/docs").iterdir()} == set(SCHEMAS)
+
+
+@pytest.mark.parametrize(
+    "page", sorted((ROOT / "web/docs").glob("*/*.md")), ids=lambda page: f"{page.parent.name}-{page.stem}"
+)
+def test_pictures_of_help_pages_are_there(page):
+    for picture in re.findall(r"!\[.+?\]\((.+?)\)", page.read_text(encoding="utf-8")):
+        assert (ROOT / "web/docs" / picture).is_file(), picture
