@@ -81,6 +81,16 @@ class LoadCoDi(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, checkpoint: str) -> bool | str:
+        """ComfyUI asks this before a run, in place of its own comparison with the list."""
+        if checkpoint in BUNDLED or checkpoint in local_models():
+            return True
+        return (
+            f"wanted a model in {model_folders()[0] / checkpoint} ({INDEX_NAME} and its parts, or official .pth "
+            "files), found none; put it there, fetch it with Download CoDi, or choose another checkpoint"
+        )
+
+    @classmethod
     def execute(cls, checkpoint: str, dtype: str, alignment: str) -> io.NodeOutput:
         folder = local_models().get(checkpoint)
         if folder is not None and not (folder / INDEX_NAME).exists():

@@ -9,6 +9,7 @@ import wave
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlencode
 
 import aiohttp
@@ -66,6 +67,15 @@ def test_a_model_in_the_models_folder_is_on_offer(comfyui):
     (model / "model_index.json").write_text("{}")
     told = comfyui.ask("/object_info/LoadCoDi")["LoadCoDi"]["input"]["required"]
     assert told["checkpoint"][1]["options"] == ["codi-mini", "my-model"]
+
+
+def test_a_checkpoint_that_is_missing_says_where_it_belongs(comfyui):
+    prompt = prompt_of("official_checkpoint")
+    with pytest.raises(HTTPError) as refused:
+        comfyui.run(prompt)
+    (told,) = json.loads(refused.value.__notes__[0])["node_errors"][find(prompt, "LoadCoDi")]["errors"]
+    assert f"wanted a model in {comfyui.folder / 'models/codi/official'}" in told["details"]
+    assert "Download CoDi" in told["details"]
 
 
 def test_the_workflows_are_templates(comfyui):

@@ -327,6 +327,18 @@ def test_a_latent_of_another_model_says_what_to_connect():
         from_latent({"samples": torch.zeros(1, 4, 8, 8)})
 
 
+def test_a_checkpoint_that_is_missing_says_where_it_belongs(tmp_path, monkeypatch):
+    monkeypatch.setattr(load, "model_folders", lambda: [tmp_path])
+    assert LoadCoDi.validate_inputs("codi-mini") is True
+    told = LoadCoDi.validate_inputs("official")
+    assert told.startswith(
+        f"wanted a model in {tmp_path / 'official'} (model_index.json and its parts, or official .pth"
+    )
+    (tmp_path / "official").mkdir()
+    (tmp_path / "official/CoDi_encoders.pth").touch()
+    assert LoadCoDi.validate_inputs("official") is True
+
+
 def test_a_model_is_downloaded_where_load_codi_finds_it(tmp_path, monkeypatch):
     monkeypatch.setattr(download_node, "model_folders", lambda: [tmp_path])
     with serving(Hub({"model_index.json": b"{}", "clip/config.json": b"[]"})) as hub:
