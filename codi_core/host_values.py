@@ -39,7 +39,8 @@ def from_host(value: Any) -> Media:
 
 
 def _from_video(video: Any) -> Frames:
-    # Of this kind alone the frames are not in memory yet, and ComfyUI would decode them all at once.
+    # Of this kind alone the frames are not in memory yet, and ComfyUI would decode them all at once. That of the runs
+    # without ComfyUI is read thinned anyway, and has no source to ask for.
     if type(video).__name__ == "VideoFromFile" and hasattr(video, "get_stream_source"):
         (width, height), count, source = video.get_dimensions(), video.get_frame_count(), video.get_stream_source()
         if count * width * height > MOST_PIXELS_AT_ONCE:

@@ -59,6 +59,8 @@ def made_on(url: str, workflow: Path, seed: int, folder: Path) -> list[dict[str,
     number = json.load(urlopen(sent))["prompt_id"]
     while number not in (history := json.load(urlopen(f"{url}/history/{number}"))):
         time.sleep(1)
+    if history[number]["status"]["status_str"] != "success":
+        sys.exit(f"{workflow.stem} did not run to its end: {history[number]['status']}")
     rows = []
     for output in history[number]["outputs"].values():
         for file in (each for kind in ("images", "audio") for each in output.get(kind, [])):

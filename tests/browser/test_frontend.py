@@ -117,7 +117,8 @@ class Frontend:
 
     def _hear(self, message: Any) -> None:
         text = f"{message.text} ({message.location.get('url')})"
-        if message.type == "error" and not any(words in text for words in OF_THE_EDITOR):
+        ours = "ComfyUI-CoDi" in text
+        if message.type == "error" and (ours or not any(words in text for words in OF_THE_EDITOR)):
             self.complaints.append(text)
 
     def load(self, name: str) -> None:
