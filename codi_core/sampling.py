@@ -217,16 +217,23 @@ class JointSampler:
         timestep: Tensor,
         contexts: Mapping[Modality, Any],
         scales: Mapping[Modality, float],
+        kept: Mapping[Modality, Tensor] | None = None,
     ) -> dict[Modality, Tensor]:
         """The guided model output per modality with a context: null + scale · (prompt - null); one branch where the
-        scale is 1."""
+        scale is 1.
+
+        kept: clean latents of outputs that never change. The others hear them as they are, not as noisy as they are
+        themselves: facts that show late in the one are already decided in the other by then.
+        """
         batch = len(next(iter(latents.values())))
         rows = timestep.expand(batch)
         inputs = {
             modality: self.schedulers[modality].scale_model_input(latent, timestep)
             for modality, latent in latents.items()
         }
-        environments = self.denoiser.environments(inputs, rows)
+        kept = kept or {}
+        timesteps = {modality: torch.zeros_like(rows) if modality in kept else rows for modality in inputs}
+        environments = self.denoiser.environments({**inputs, **kept}, timesteps)
         guided = {}
         for modality, context in contexts.items():
             output = self.denoiser.denoise(modality, inputs[modality], rows, context, environments).float()
@@ -310,8 +317,8 @@ class JointSampler:
         """Clean latents from noise. The batch of `condition` must equal the noise's.
 
         mutual: how several outputs condition one another, if they do; a single one has nobody to listen to.
-        known: what some of the outputs start from. What is kept comes back bit by bit; the others see it as they see
-        one another, at the noise level of the step.
+        known: what some of the outputs start from. What is kept comes back bit by bit; while it is noised, until its
+        own steps begin or outside its mask, the others see it at the noise level of the step.
 
         Raises ConfigError for unusable steps or guidance, ShapeError if a latent stops being finite, and whatever
         `on_step` raises.
@@ -324,10 +331,11 @@ class JointSampler:
         told, said = condition.at(0.0), None
         contexts = self.contexts(dict.fromkeys(noise, told), scales)
         begins = {modality: known[modality].first_step(steps) if modality in known else 0 for modality in noise}
+        kept = {modality: one.latent for modality, one in known.items() if begins[modality] == steps}
         for index, timestep in enumerate(timesteps):
             latents = self.known_at(index, latents, noise, known)
             acting = {modality: each for modality, each in contexts.items() if begins[modality] <= index}
-            predicted = self.noise(latents, timestep, acting, scales)
+            predicted = self.noise(latents, timestep, acting, scales, kept)
             clean = self.clean(predicted, timestep, latents)
             latents |= self.step(predicted, timestep, latents, generators)
             before, told = told, condition.at(min(1.0, (index + 1) / max(1, steps - 1)))

@@ -61,7 +61,7 @@ class _JointNetwork(torch.nn.Module):
             rows = {modality: from_grid(modality, each.chunk(len(blocks))[index]) for modality, each in given.items()}
             when, prompt = (each.chunk(len(blocks))[index] for each in (timestep, context))
             alone = denoiser.guided and kind == UNCONDITIONAL
-            environments = {} if alone else denoiser.environments(rows, when)
+            environments = {} if alone else denoiser.environments(rows, dict.fromkeys(rows, when))
             for modality, row in rows.items():
                 memories = denoiser.prepare_context(modality, prompt)
                 output = denoiser.denoise(modality, row, when, memories, environments)

@@ -73,13 +73,15 @@ class JointDenoiser:
     guided: bool = False
 
     def environments(
-        self, latents: Mapping[Modality, Tensor], timestep: Shaped[Tensor, "batch"]
+        self, latents: Mapping[Modality, Tensor], timesteps: Mapping[Modality, Shaped[Tensor, "batch"]]
     ) -> dict[Modality, Tensor]:
-        """V of every output; empty for a single one, and where nobody attends to it."""
+        """V of every output at its own timestep; empty for a single one, and where nobody attends to it."""
         if len(latents) < 2 or self.alignment not in _SEEN:
             return {}
         return {
-            modality: self._environment(self.diffusers[modality], latent.to(self.diffusers[modality].dtype), timestep)
+            modality: self._environment(
+                self.diffusers[modality], latent.to(self.diffusers[modality].dtype), timesteps[modality]
+            )
             for modality, latent in latents.items()
             if self.diffusers[modality].environment_encoder is not None
         }
@@ -155,19 +157,19 @@ class JointDenoiser:
     def __call__(
         self,
         latents: Mapping[Modality, Tensor],
-        timestep: Shaped[Tensor, "batch"],
+        timesteps: Mapping[Modality, Shaped[Tensor, "batch"]],
         contexts: Mapping[Modality, Float[Tensor, "rows tokens width"]],
     ) -> dict[Modality, Tensor]:
         """The noise in every output that a context is given for, in one call; the others are only listened to.
 
         Samplers prepare the contexts once and call the steps above.
         """
-        environments = self.environments(latents, timestep)
+        environments = self.environments(latents, timesteps)
         return {
             modality: self.denoise(
                 modality,
                 latents[modality],
-                timestep,
+                timesteps[modality],
                 self.prepare_context(modality, context),
                 environments,
             )

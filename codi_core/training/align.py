@@ -27,6 +27,10 @@ CONTRASTED = 4
 EMPTY = 0.5
 """Share of rows whose prompt says nothing at all."""
 
+APART = 0.5
+"""Share of rows in which each of a pair is at a timestep of its own. Where both are as noisy, one whose facts show
+early, as colours do in a picture, never needs to hear them from one of whom they show late, and doesn't learn to."""
+
 
 @dataclass(frozen=True)
 class AlignStep:
@@ -139,9 +143,9 @@ class DisplacingDenoiser(JointDenoiser):
     displaced: Mapping[Modality, Float[Tensor, "batch 1 width"]]
 
     def environments(
-        self, latents: Mapping[Modality, Tensor], timestep: Shaped[Tensor, "batch"]
+        self, latents: Mapping[Modality, Tensor], timesteps: Mapping[Modality, Shaped[Tensor, "batch"]]
     ) -> dict[Modality, Tensor]:
-        found = super().environments(latents, timestep)
+        found = super().environments(latents, timesteps)
         return {
             modality: functional.normalize(tokens + self.displaced[modality], dim=-1)
             for modality, tokens in found.items()
@@ -183,8 +187,12 @@ class ListeningObjective(nn.Module):
     def draw(self, count: int, generator: torch.Generator) -> dict[str, Any]:
         """Prompts are captions that leave facts open, or empty: what is open only the other output can tell."""
         rows, noised = noised_rows(self.table, self.pair, count, generator)
-        shift = max(TIMESTEP_SHIFT[modality] for modality in self.pair)
-        noised["timestep"] = draw_timesteps(count, generator, shift)
+        shared = draw_timesteps(count, generator, max(TIMESTEP_SHIFT[modality] for modality in self.pair))
+        apart = torch.rand(count, generator=generator) < APART
+        noised["timestep"] = {
+            modality: torch.where(apart, draw_timesteps(count, generator, TIMESTEP_SHIFT[modality]), shared)
+            for modality in self.pair
+        }
         kinds = [modality for modality in Modality if f"prompt_{modality}" in self.table]
         prompts = torch.stack([pick(self.table[f"prompt_{kind}"], rows, generator) for kind in kinds], dim=1)
         empty = torch.rand(count, 1, 1, generator=generator) < EMPTY

@@ -153,7 +153,7 @@ class DiffusionObjective(nn.Module):
             self.scheduler,
             {self.modality: batch["clean"]},
             {self.modality: batch["noise"]},
-            batch["timestep"],
+            {self.modality: batch["timestep"]},
             {self.modality: batch["context"]},
         )
         return {"loss": loss}

@@ -26,14 +26,19 @@ def diffusion_loss(
     scheduler: Any,
     clean: Mapping[Modality, Tensor],
     noise: Mapping[Modality, Tensor],
-    timestep: Int[Tensor, "batch"],
+    timesteps: Mapping[Modality, Int[Tensor, "batch"]],
     contexts: Mapping[Modality, Float[Tensor, "batch tokens width"]],
 ) -> Float[Tensor, ""]:
-    """Mean squared error per modality that has a context, then the mean over these; all share the timestep."""
-    noisy = {modality: scheduler.add_noise(latent, noise[modality], timestep) for modality, latent in clean.items()}
-    predicted = denoiser(noisy, timestep, contexts)
+    """Mean squared error per modality that has a context, each at its own timestep, then the mean over these."""
+    noisy = {
+        modality: scheduler.add_noise(latent, noise[modality], timesteps[modality])
+        for modality, latent in clean.items()
+    }
+    predicted = denoiser(noisy, timesteps, contexts)
     losses = [
-        functional.mse_loss(output.float(), diffusion_target(scheduler, clean[modality], noise[modality], timestep))
+        functional.mse_loss(
+            output.float(), diffusion_target(scheduler, clean[modality], noise[modality], timesteps[modality])
+        )
         for modality, output in predicted.items()
     ]
     return torch.stack(losses).mean()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -23,6 +23,7 @@ from ..decoders import build_codec
 from ..decoders.mel import MelFrontend
 from ..errors import ConfigError, choose
 from ..modality import Modality
+from ..models.unet import UNet
 from ..parts import DIFFUSER, WEIGHTS_NAME, Parts, attach_tokenizers, build_part, load_part, save_part, write_index
 from ..pipeline import CoDiPipeline
 from ..processes import processes
@@ -265,18 +266,44 @@ def _cones(workshop: Workshop, settings: TaskSettings) -> Cones:
     return Cones(means, {modality: nulls[modality] for modality in means})
 
 
-def _video_diffusion(workshop: Workshop, settings: TaskSettings) -> Objective:
-    """The video diffuser grows out of the image diffuser, whose weights it starts with."""
-    image, video = (workshop.config.modalities[m].diffuser for m in (Modality.IMAGE, Modality.VIDEO))
-    assert workshop.folder is not None
-    if not (workshop.folder / video / WEIGHTS_NAME).exists():
-        grown = workshop[video].load_state_dict(workshop[image].state_dict(), strict=False)
-        assert not grown.unexpected_keys
-    return _diffusion(Modality.VIDEO)(workshop, settings)
+GROWN_FROM: dict[Modality, Modality] = {Modality.VIDEO: Modality.IMAGE}
+"""Whose diffuser begins with what another's has learned: before diffusion its trunk, before alignment the rest."""
+
+
+def _grown_diffusion(modality: Modality) -> Callable[[Workshop, TaskSettings], Objective]:
+    """Of a diffuser that begins with another's weights."""
+
+    def build(workshop: Workshop, settings: TaskSettings) -> Objective:
+        parent, grown = (workshop.config.modalities[each].diffuser for each in (GROWN_FROM[modality], modality))
+        assert workshop.folder is not None
+        if not (workshop.folder / grown / WEIGHTS_NAME).exists():
+            loaded = workshop[grown].load_state_dict(workshop[parent].state_dict(), strict=False)
+            assert not loaded.unexpected_keys
+        return _diffusion(modality)(workshop, settings)
+
+    return build
+
+
+def _grow_alignment(workshop: Workshop, modality: Modality) -> None:
+    """V and connectors that have learned nothing yet begin with those of the diffuser that this one grew out of."""
+    diffusers = (workshop.config.modalities[each].diffuser for each in (GROWN_FROM[modality], modality))
+    parent, grown = (cast(UNet, workshop[name]) for name in diffusers)
+    if any(connector.proj_out.weight.any() for connector in grown.connectors()):
+        return
+    aligned = {
+        name: weight
+        for name, weight in parent.state_dict().items()
+        if name.startswith("environment_encoder.") or ".connector." in name
+    }
+    loaded = grown.load_state_dict(aligned, strict=False)
+    assert not loaded.unexpected_keys
 
 
 def _contrast(step: AlignStep) -> Callable[[Workshop, TaskSettings], Objective]:
     def build(workshop: Workshop, settings: TaskSettings) -> Objective:
+        for modality in step.trained:
+            if modality in GROWN_FROM:
+                _grow_alignment(workshop, modality)
         return ContrastObjective(step, *_pair(workshop, step, settings))
 
     return build
@@ -395,7 +422,7 @@ def tasks(config: CoDiConfig) -> dict[Stage, dict[str, Task]]:
             ),
             diffuser[Modality.VIDEO]: Task(
                 (diffuser[Modality.VIDEO],),
-                _video_diffusion,
+                _grown_diffusion(Modality.VIDEO),
                 TaskSettings(steps=3500, batch=12, learning_rate=4e-4, rows=4000),
             ),
         },

@@ -146,7 +146,7 @@ def test_guidance_scale_one_is_the_conditional_branch(denoiser, noise, condition
     timestep = sampler.schedulers[IMAGE].timesteps[0]
     scales = dict.fromkeys(noise, 1.0)
     guided = sampler.noise(latents, timestep, sampler.contexts(dict.fromkeys(noise, condition), scales), scales)
-    direct = denoiser(latents, timestep.expand(2), dict.fromkeys(noise, condition.embedding))
+    direct = denoiser(latents, dict.fromkeys(latents, timestep.expand(2)), dict.fromkeys(noise, condition.embedding))
     for modality in noise:
         assert torch.equal(guided[modality], direct[modality])
 
@@ -159,7 +159,7 @@ def test_guidance_goes_from_the_null_prompt_towards_the_prompt(scale, denoiser, 
     scales = {IMAGE: scale, AUDIO: 1.0}
     guided = sampler.noise(latents, timestep, sampler.contexts(dict.fromkeys(noise, condition), scales), scales)
     null, prompted = (
-        denoiser(latents, timestep.expand(2), dict.fromkeys(noise, rows))
+        denoiser(latents, dict.fromkeys(latents, timestep.expand(2)), dict.fromkeys(noise, rows))
         for rows in (condition.null, condition.embedding)
     )
     wanted = null[IMAGE] + scale * (prompted[IMAGE] - null[IMAGE])
@@ -208,6 +208,30 @@ def test_a_report_tells_when_what_is_known_begins_to_change(denoiser, noise, con
         )
     assert [report.begins for report in reports] == [{IMAGE: 0, AUDIO: 4}] * 4 + [{IMAGE: 2, AUDIO: 4}] * 4
     assert [list(report.clean) for report in reports] == [[IMAGE]] * 4 + [[]] * 2 + [[IMAGE]] * 2
+
+
+def test_what_is_kept_is_heard_as_it_is_and_what_changes_later_as_noisy_as_the_listener(denoiser, noise, condition):
+    heard = []
+
+    class Overheard(JointDenoiser):
+        def environments(self, latents, timesteps):
+            heard.append((latents[AUDIO], timesteps[AUDIO], timesteps[IMAGE]))
+            return super().environments(latents, timesteps)
+
+    overheard = Overheard(denoiser.diffusers)
+    for strength in (0.0, 0.5):
+        JointSampler(overheard).sample(
+            noise,
+            condition,
+            steps=2,
+            guidance=1.0,
+            generators={modality: noise_generator(0, modality) for modality in noise},
+            known={AUDIO: Known(latent=noise[AUDIO], strength=strength)},
+        )
+    for latent, own, _ in heard[:2]:
+        assert torch.equal(latent, noise[AUDIO]) and not own.any()
+    for latent, own, others in heard[2:]:
+        assert not torch.equal(latent, noise[AUDIO]) and torch.equal(own, others) and own.all()
 
 
 def test_a_prompt_that_changes_on_the_way_is_heard_step_by_step(denoiser, noise, condition):

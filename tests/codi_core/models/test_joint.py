@@ -31,7 +31,7 @@ def denoise(tiny_diffusers):
         latents = {modality: given.get(modality, random(*SHAPES[modality])) for modality in outputs}
         denoiser = JointDenoiser({modality: tiny_diffusers[modality] for modality in outputs}, alignment)
         with torch.no_grad():
-            return denoiser(latents, STEP, dict.fromkeys(outputs, random(2, 1, 20)))
+            return denoiser(latents, dict.fromkeys(latents, STEP), dict.fromkeys(outputs, random(2, 1, 20)))
 
     return call
 
@@ -63,13 +63,13 @@ def test_where_guidance_acts_on_environments_the_null_prompt_is_alone(outputs, t
     def made(context, **options):
         denoiser = JointDenoiser(diffusers, **options)
         with torch.no_grad():
-            return denoiser(latents, STEP, dict.fromkeys(outputs, context))
+            return denoiser(latents, dict.fromkeys(latents, STEP), dict.fromkeys(outputs, context))
 
     both, prompted = made(torch.cat([null, prompt]), guided=True), made(prompt)
     for modality in outputs:
         with torch.no_grad():
             alone = JointDenoiser({modality: diffusers[modality]})(
-                {modality: latents[modality]}, STEP, {modality: null}
+                {modality: latents[modality]}, {modality: STEP}, {modality: null}
             )[modality]
         torch.testing.assert_close(both[modality], torch.cat([alone, prompted[modality]]))
 
@@ -93,8 +93,8 @@ def test_environments_that_keep_time_serve_every_set_of_outputs(outputs, timed):
     denoiser = JointDenoiser({modality: timed[modality] for modality in outputs})
     latents = {modality: random(*SHAPES[modality]) for modality in outputs}
     with torch.no_grad():
-        tokens = denoiser.environments(latents, STEP)
-        made = denoiser(latents, STEP, dict.fromkeys(outputs, random(2, 1, 20)))
+        tokens = denoiser.environments(latents, dict.fromkeys(latents, STEP))
+        made = denoiser(latents, dict.fromkeys(latents, STEP), dict.fromkeys(outputs, random(2, 1, 20)))
     moments = {TEXT: 1, IMAGE: 1, VIDEO: 3, AUDIO: 2}
     for modality in outputs:
         assert tokens[modality].shape == (2, moments[modality], 24)
@@ -105,7 +105,7 @@ def test_a_video_of_several_windows_is_seen_and_sees_as_a_whole(timed):
     denoiser = JointDenoiser({modality: timed[modality] for modality in (VIDEO, AUDIO)}, window_frames=2)
     latents = {modality: random(*SHAPES[modality]) for modality in (VIDEO, AUDIO)}
     with torch.no_grad():
-        environments = denoiser.environments(latents, STEP)
+        environments = denoiser.environments(latents, dict.fromkeys(latents, STEP))
         context = timed[VIDEO].prepare_context(random(2, 1, 20))
         moments = denoiser.denoise(VIDEO, latents[VIDEO], STEP, context, environments)
         heard = environments | {AUDIO: whole(environments[AUDIO])}
@@ -178,7 +178,7 @@ def test_a_single_output_uses_no_connectors(alignment, denoise, tiny_diffusers):
     with torch.no_grad():
         alone = diffuser(random(*SHAPES[AUDIO]), STEP, diffuser.prepare_context(random(2, 1, 20)))
     assert torch.equal(denoise([AUDIO], alignment)[AUDIO], alone)
-    assert JointDenoiser({AUDIO: diffuser}).environments({AUDIO: random(*SHAPES[AUDIO])}, STEP) == {}
+    assert JointDenoiser({AUDIO: diffuser}).environments({AUDIO: random(*SHAPES[AUDIO])}, {AUDIO: STEP}) == {}
 
 
 @pytest.mark.parametrize("alignment", Alignment)
@@ -187,7 +187,7 @@ def test_a_diffuser_without_alignment_runs_beside_one_with_it(alignment, tiny_di
     denoiser = JointDenoiser({TEXT: lean, AUDIO: tiny_diffusers[AUDIO]}, alignment)
     latents = {modality: random(*SHAPES[modality]) for modality in (TEXT, AUDIO)}
     with torch.no_grad():
-        together = denoiser(latents, STEP, dict.fromkeys(latents, random(2, 1, 20)))
+        together = denoiser(latents, dict.fromkeys(latents, STEP), dict.fromkeys(latents, random(2, 1, 20)))
         alone = lean(latents[TEXT], STEP, lean.prepare_context(random(2, 1, 20)))
     assert torch.equal(together[TEXT], alone)
     assert together[AUDIO].isfinite().all()
@@ -200,8 +200,10 @@ def test_doubled_contexts_are_denoised_as_two_batches(outputs, tiny_diffusers):
     latents = {modality: random(*SHAPES[modality]) for modality in outputs}
     null, prompt = random(2, 1, 20), random(2, 1, 20, seed=1)
     with torch.no_grad():
-        doubled = denoiser(latents, STEP, dict.fromkeys(outputs, torch.cat([null, prompt])))
-        halves = [denoiser(latents, STEP, dict.fromkeys(outputs, rows)) for rows in (null, prompt)]
+        doubled = denoiser(latents, dict.fromkeys(latents, STEP), dict.fromkeys(outputs, torch.cat([null, prompt])))
+        halves = [
+            denoiser(latents, dict.fromkeys(latents, STEP), dict.fromkeys(outputs, rows)) for rows in (null, prompt)
+        ]
     for modality in outputs:
         wanted = torch.cat([half[modality] for half in halves])
         torch.testing.assert_close(doubled[modality], wanted, atol=1e-5, rtol=1e-4)
@@ -211,5 +213,7 @@ def test_diffusers_of_another_precision_than_their_inputs_run(tiny_diffusers):
     diffusers = {modality: copy.deepcopy(tiny_diffusers[modality]).bfloat16() for modality in (TEXT, AUDIO)}
     latents = {modality: random(*SHAPES[modality]) for modality in diffusers}
     with torch.no_grad():
-        noise = JointDenoiser(diffusers)(latents, STEP, dict.fromkeys(diffusers, random(2, 1, 20)))
+        noise = JointDenoiser(diffusers)(
+            latents, dict.fromkeys(latents, STEP), dict.fromkeys(diffusers, random(2, 1, 20))
+        )
     assert {each.dtype for each in noise.values()} == {torch.bfloat16}

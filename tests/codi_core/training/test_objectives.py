@@ -122,6 +122,16 @@ def test_listening_moves_the_connectors_of_the_listener_alone(listener: Modality
     assert all(name.startswith(f"{listener}.") and ".connector." in name for name in moved)
 
 
+def test_listeners_also_hear_what_is_less_noisy_than_they_are() -> None:
+    pair = ALIGN_STEPS[1].pair
+    objective = ListeningObjective(
+        (Modality.AUDIO,), pair, {m: diffuser(m) for m in pair}, make_scheduler("ddim"), table(*pair), NULLS
+    )
+    audio, text = (objective.draw(512, torch.Generator().manual_seed(0))["timestep"][modality] for modality in pair)
+    assert 0.4 < (audio == text).float().mean() < 0.6
+    assert ((audio > 900) & (text < 300)).any()
+
+
 def test_partners_are_not_found_by_a_timestep_that_they_share() -> None:
     """Or environments would learn nothing else, which is no news to anybody."""
     step = ALIGN_STEPS[0]

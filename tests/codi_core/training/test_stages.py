@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,24 @@ def test_a_task_writes_the_parts_it_trains_and_no_others(folder: Path, stage: St
         )
     }
     assert changed == set(tasks(mini())[stage][task].parts)
+
+
+def test_videos_hear_and_are_heard_as_pictures_are_until_they_have_learned_it_themselves(tmp_path: Path) -> None:
+    workshop = prepare(tmp_path, tiny())
+    picture, video = (workshop[workshop.config.modalities[m].diffuser] for m in (Modality.IMAGE, Modality.VIDEO))
+    contrast = tasks(tiny())[Stage.ALIGN]["video-audio-contrast"]
+
+    def begin(value: float) -> dict[str, float]:
+        """Of all weights that both have, the first number, when the video's alignment begins and the image's have
+        this value."""
+        for weight in picture.parameters():
+            weight.data.fill_(value)
+        contrast.build(workshop, replace(contrast.settings, batch=2, rows=4))
+        return {name: float(video.get_parameter(name).data.flatten()[0]) for name, _ in picture.named_parameters()}
+
+    for name, value in begin(0.5).items():
+        assert (value == 0.5) == (".connector." in name or name.startswith("environment_encoder.")), name
+    assert 0.75 not in begin(0.75).values()
 
 
 def test_a_table_tells_of_its_rows_before_the_steps_begin(folder: Path) -> None:
