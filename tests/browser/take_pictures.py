@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
 from pathlib import Path
 from typing import Any
 
+from editor import launch_chromium, open_editor
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parents[2]
 TOUR, HELP = ROOT / "web/tour", ROOT / "web/docs"
-READY = "window.app?.graph && Object.keys(LiteGraph.registered_node_types).length > 100"
 WIDTH, HEIGHT = 1800, 1125
 QUALITY = 85
 LOAD = """async graph => {
@@ -55,13 +54,8 @@ SHOW_NODE = """([type, largest]) => {
     app.canvas.setDirty(true, true);
     return [node.size[0] * scale, (node.size[1] + LiteGraph.NODE_TITLE_HEIGHT) * scale];
 }"""
-SETTINGS = {
-    "Comfy.TutorialCompleted": "true",
-    "Comfy.VueNodes.Enabled": "false",
-    "Comfy.Minimap.Visible": "false",
-    "LiteGraph.Canvas.MinFontSizeForLOD": "0",
-}
-"""As JSON. Whatever the scale, texts are drawn."""
+SETTINGS = {"Comfy.Minimap.Visible": False, "LiteGraph.Canvas.MinFontSizeForLOD": 0}
+"""Whatever the scale, texts are drawn."""
 MARGIN = 70
 SCALE = 1.2
 OF_NODES = {
@@ -78,10 +72,7 @@ class Editor:
 
     def __init__(self, page: Any, url: str) -> None:
         self.page = page
-        for name, value in SETTINGS.items():
-            page.request.post(f"{url}/api/settings/{name}", data=value)
-        page.goto(url)
-        page.wait_for_function(READY, timeout=120_000)
+        open_editor(page, url, **SETTINGS)
 
     def load(self, workflow: str) -> None:
         self.page.evaluate(LOAD, (ROOT / f"workflows/{workflow}.json").read_text(encoding="utf-8"))
@@ -112,9 +103,7 @@ def main() -> None:
     parser.add_argument("--url", required=True)
     url = parser.parse_args().url
     with sync_playwright() as driver:
-        path = os.environ.get("CHROMIUM_PATH", "/usr/bin/chromium")
-        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        editor = Editor(browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}), url)
+        editor = Editor(launch_chromium(driver).new_page(viewport={"width": WIDTH, "height": HEIGHT}), url)
         editor.load("any_to_all")
         editor.page.evaluate(SHOW_ALL, MARGIN)
         editor.run()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from editor import launch_chromium, open_editor
 from sent_prompts import what_is_run
 
 from comfyui_codi.codi_core.checkpoints.download import OFFICIAL_REPOSITORY
@@ -25,7 +25,6 @@ WITHOUT_WEIGHTS = {"official_checkpoint"}
 OF_THE_EDITOR = ("404", "/api/jobs", "[Jobs API]", "https://huggingface.co/Comfy-Org")
 """An empty profile lacks files that the editor asks for; one newer than its host asks for jobs that the host doesn't
 know, and looks for the models of the graph that it opens by itself."""
-READY = "window.app?.graph && Object.keys(LiteGraph.registered_node_types).length > 100"
 LOAD = """async graph => {
     await app.loadGraphData(JSON.parse(graph));
     await new Promise(done => setTimeout(done, 1000));
@@ -95,8 +94,7 @@ TEXT_IS_SHOWN = """() => {
 def chromium() -> Iterator[Any]:
     """No longer than this module: while it is open an event loop runs, beside which other tests could start none."""
     with playwright.sync_playwright() as driver:
-        path = os.environ.get("CHROMIUM_PATH", "/usr/bin/chromium")
-        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        browser = launch_chromium(driver)
         yield browser
         browser.close()
 
@@ -108,12 +106,9 @@ class Frontend:
         self.complaints: list[str] = []
         self.page = chromium.new_page(viewport={"width": 1920, "height": 1200})
         self.page.set_default_timeout(120_000)
-        for name, value in ({"Comfy.TutorialCompleted": True} | settings).items():
-            self.page.request.post(f"{url}/api/settings/{name}", data=json.dumps(value))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("console", self._hear)
-        self.page.goto(url)
-        self.page.wait_for_function(READY)
+        open_editor(self.page, url, **settings)
 
     def _hear(self, message: Any) -> None:
         text = f"{message.text} ({message.location.get('url')})"
@@ -130,7 +125,7 @@ class Frontend:
 
 @pytest.fixture
 def frontend(comfyui: Any, chromium: Any) -> Iterator[Frontend]:
-    opened = Frontend(chromium, comfyui.url, **{"Comfy.Locale": "en", "Comfy.VueNodes.Enabled": False})
+    opened = Frontend(chromium, comfyui.url)
     yield opened
     opened.page.close()
 
@@ -158,7 +153,7 @@ BOTH_MODES = pytest.mark.parametrize("vue_nodes", [False, True], ids=["classic",
 
 @BOTH_MODES
 def test_every_result_is_shown_on_its_node(comfyui, chromium, vue_nodes):
-    frontend = Frontend(chromium, comfyui.url, **{"Comfy.Locale": "en", "Comfy.VueNodes.Enabled": vue_nodes})
+    frontend = Frontend(chromium, comfyui.url, **{"Comfy.VueNodes.Enabled": vue_nodes})
     page = frontend.page
     frontend.load("any_to_all")
     page.evaluate(SET_STEPS, 2)
@@ -201,7 +196,7 @@ def test_a_saved_file_that_is_dropped_restores_the_graph(comfyui, frontend):
 @BOTH_MODES
 @pytest.mark.parametrize("end", ["success", "interrupted"])
 def test_drafts_are_shown_while_outputs_are_made_and_none_stays(comfyui, chromium, vue_nodes, end):
-    frontend = Frontend(chromium, comfyui.url, **{"Comfy.Locale": "en", "Comfy.VueNodes.Enabled": vue_nodes})
+    frontend = Frontend(chromium, comfyui.url, **{"Comfy.VueNodes.Enabled": vue_nodes})
     page = frontend.page
     frontend.load("any_to_all")
     # A number of steps that no other run had: results that are known already are not made again.
@@ -218,7 +213,7 @@ def test_drafts_are_shown_while_outputs_are_made_and_none_stays(comfyui, chromiu
 
 @BOTH_MODES
 def test_weights_are_mixed_by_keys_and_by_hand(comfyui, chromium, vue_nodes):
-    frontend = Frontend(chromium, comfyui.url, **{"Comfy.Locale": "en", "Comfy.VueNodes.Enabled": vue_nodes})
+    frontend = Frontend(chromium, comfyui.url, **{"Comfy.VueNodes.Enabled": vue_nodes})
     page = frontend.page
     frontend.load("any_to_all")
     page.evaluate(LOOK_AT, "InterpolateConditions")
@@ -252,7 +247,7 @@ def test_weights_are_mixed_by_keys_and_by_hand(comfyui, chromium, vue_nodes):
 
 
 def test_titles_and_inputs_speak_chinese(comfyui, chromium):
-    frontend = Frontend(chromium, comfyui.url, **{"Comfy.Locale": "zh", "Comfy.VueNodes.Enabled": False})
+    frontend = Frontend(chromium, comfyui.url, **{"Comfy.Locale": "zh"})
     frontend.load("text_to_video_audio")
     told = frontend.page.evaluate("""() => {
         const node = app.graph.nodes.find(each => each.type === "JointSampler");
