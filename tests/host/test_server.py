@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 import wave
 from fractions import Fraction
@@ -84,8 +85,11 @@ def test_the_workflows_are_templates(comfyui):
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 @pytest.mark.parametrize("node_id", SCHEMAS)
-def test_help_is_served(comfyui, node_id, language):
-    assert comfyui.fetch(f"/extensions/ComfyUI-CoDi/docs/{node_id}/{language}.md").startswith(b"# ")
+def test_help_is_served_with_its_pictures(comfyui, node_id, language):
+    page = comfyui.fetch(f"/extensions/ComfyUI-CoDi/docs/{node_id}/{language}.md").decode()
+    assert page.startswith("# ")
+    for picture in re.findall(r"!\[.+\]\((.+)\)", page):
+        assert comfyui.fetch(f"/extensions/ComfyUI-CoDi/docs/{picture}").startswith(b"\xff\xd8"), picture
 
 
 @pytest.mark.parametrize("name", NAMES)
