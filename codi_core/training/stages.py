@@ -117,14 +117,14 @@ CHOSEN = [field.name for field in fields(TaskSettings) if field.name != "data"]
 CONTRAST: dict[tuple[Modality, Modality], TaskSettings] = {
     (Modality.IMAGE, Modality.TEXT): TaskSettings(steps=13_000, batch=128, learning_rate=2e-3, rows=12_000),
     (Modality.AUDIO, Modality.TEXT): TaskSettings(steps=5500, batch=96, learning_rate=2e-3, rows=6000),
-    (Modality.VIDEO, Modality.AUDIO): TaskSettings(steps=800, batch=48, learning_rate=2e-3, rows=1500),
+    (Modality.VIDEO, Modality.AUDIO): TaskSettings(steps=250, batch=48, learning_rate=5e-4, rows=1500),
 }
-"""Of the environments of each pair."""
+"""Of the environments of each pair; the video's goes on from the picture's."""
 LISTENING: dict[Modality, TaskSettings] = {
     Modality.TEXT: TaskSettings(steps=18_000, batch=128, learning_rate=1e-3),
     Modality.IMAGE: TaskSettings(steps=2500, batch=48, learning_rate=1e-3),
-    Modality.AUDIO: TaskSettings(steps=1500, batch=32, learning_rate=1e-3),
-    Modality.VIDEO: TaskSettings(steps=450, batch=12, learning_rate=8e-4, save_every=50),
+    Modality.AUDIO: TaskSettings(steps=4000, batch=32, learning_rate=1e-3),
+    Modality.VIDEO: TaskSettings(steps=1000, batch=12, learning_rate=8e-4, save_every=50),
 }
 """Of each modality's connectors. Texts are decided last, when the others' environments already tell what they are."""
 
