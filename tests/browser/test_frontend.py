@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from editor import launch_chromium, open_editor
+from editor import READY, launch_chromium, open_editor
 from sent_prompts import what_is_run
 
 from comfyui_codi.codi_core.checkpoints.download import OFFICIAL_REPOSITORY
