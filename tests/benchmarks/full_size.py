@@ -85,7 +85,7 @@ def joint_step(folder: Path, goldens: Path, dtype: str) -> dict[str, float]:
     contexts = dict.fromkeys(modalities, tensors["in.cond_text"])
     errors = {}
     for alignment in (Alignment.PAPER, Alignment.RELEASED):
-        noise = pipeline.denoiser(modalities, alignment)(latents, tensors["in.t"], contexts)
+        noise = pipeline.denoiser(modalities, alignment)(latents, dict.fromkeys(latents, tensors["in.t"]), contexts)
         for modality, made in noise.items():
             golden = tensors[f"out.{alignment}_eps_{modality}"].double()
             errors[f"{alignment} {modality}"] = float((made.double() - golden).norm() / golden.norm())

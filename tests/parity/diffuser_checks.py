@@ -29,7 +29,7 @@ def _joint(case: Case, alignment: Alignment, modalities: list[Modality]) -> Join
 def check_unet(case: Case) -> Pairs:
     (modality,) = case.modalities()
     denoiser = _joint(case, Alignment.RELEASED, [modality])
-    noise = denoiser(case.latents(), case.given("t"), {modality: case.context()})[modality]
+    noise = denoiser(case.latents(), {modality: case.given("t")}, {modality: case.context()})[modality]
     made = {"eps": noise, "stats": torch.stack([noise.mean(), noise.std(correction=0), noise.norm()])}
     if noise.ndim > VECTOR_AXES:
         made["eps_every_4th_row"] = noise[:, :, ::4]
@@ -54,14 +54,15 @@ def check_environment(case: Case) -> Pairs:
 
 def check_joint(case: Case) -> Pairs:
     pairs: Pairs = {}
-    modalities, latents, timestep = case.modalities(), case.latents(), case.given("t")
+    modalities, latents = case.modalities(), case.latents()
+    timesteps = dict.fromkeys(modalities, case.given("t"))
     contexts = dict.fromkeys(modalities, case.context())
     for alignment in (Alignment.PAPER, Alignment.RELEASED):
         denoiser = _joint(case, alignment, modalities)
-        for modality, noise in denoiser(latents, timestep, contexts).items():
+        for modality, noise in denoiser(latents, timesteps, contexts).items():
             name = f"{alignment}_eps_{modality}"
             pairs[name] = (noise, case.expected(name))
-        for modality, token in denoiser.environments(latents, timestep).items():
+        for modality, token in denoiser.environments(latents, timesteps).items():
             pairs[f"env_{modality}"] = (token, case.expected(f"env_{modality}"))
     return pairs
 
@@ -149,7 +150,7 @@ def check_training(case: Case) -> Pairs:
         for diffuser in denoiser.diffusers.values():
             diffuser.zero_grad()
         with torch.enable_grad():
-            loss = diffusion_loss(denoiser, scheduler, clean, noise, timestep, contexts)
+            loss = diffusion_loss(denoiser, scheduler, clean, noise, dict.fromkeys(clean, timestep), contexts)
             loss.backward()
         pairs[f"loss_{name}"] = (loss.detach()[None], case.expected(f"loss_{name}"))
         for parameter, norm in case.facts["data"]["gradient_norms"][name].items():

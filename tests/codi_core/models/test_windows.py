@@ -52,7 +52,9 @@ def test_videos_within_the_window_are_made_as_without_one(tiny_diffusers) -> Non
     latent = torch.randn(1, 4, 4, 4, 4, generator=torch.Generator().manual_seed(0))
     context = {video: torch.ones(1, 1, 20)}
     with torch.no_grad():
-        made = [JointDenoiser(tiny_diffusers, window_frames=n)({video: latent}, STEP, context) for n in (None, 4)]
+        made = [
+            JointDenoiser(tiny_diffusers, window_frames=n)({video: latent}, {video: STEP}, context) for n in (None, 4)
+        ]
     assert torch.equal(made[0][video], made[1][video])
 
 
