@@ -234,6 +234,10 @@ def _telling(workshop: Workshop, table: str, rows: int) -> Callable[[int], None]
 
 def _diffusion(modality: Modality) -> Callable[[Workshop, TaskSettings], Objective]:
     def build(workshop: Workshop, settings: TaskSettings) -> Objective:
+        name = workshop.config.modalities[modality].diffuser
+        assert workshop.folder is not None
+        if modality in GROWN_FROM and not (workshop.folder / name / WEIGHTS_NAME).exists():
+            _inherit(workshop, modality, alignment_alone=False)
         text, holds = Modality.TEXT, workshop.source.holds
         if modality is text:
             others = [other for other in PROMPTED_BY[text] if other != text and holds({text, other})]
@@ -247,7 +251,7 @@ def _diffusion(modality: Modality) -> Callable[[Workshop, TaskSettings], Objecti
             rows = settings.rows * TEXTS_PER_ROW if cheap else settings.rows
             kinds = tuple(dict.fromkeys(prompts))
             tables.append((prompts, _table(workshop, (modality,), kinds, sayable, rows, seed)))
-        diffuser: Any = workshop[workshop.config.modalities[modality].diffuser]
+        diffuser: Any = workshop[name]
         scheduler = make_scheduler("ddim", workshop.config.noise_schedule)
         return DiffusionObjective(modality, diffuser, scheduler, tables, _cones(workshop, settings))
 
@@ -270,40 +274,29 @@ GROWN_FROM: dict[Modality, Modality] = {Modality.VIDEO: Modality.IMAGE}
 """Whose diffuser begins with what another's has learned: before diffusion its trunk, before alignment the rest."""
 
 
-def _grown_diffusion(modality: Modality) -> Callable[[Workshop, TaskSettings], Objective]:
-    """Of a diffuser that begins with another's weights."""
-
-    def build(workshop: Workshop, settings: TaskSettings) -> Objective:
-        parent, grown = (workshop.config.modalities[each].diffuser for each in (GROWN_FROM[modality], modality))
-        assert workshop.folder is not None
-        if not (workshop.folder / grown / WEIGHTS_NAME).exists():
-            loaded = workshop[grown].load_state_dict(workshop[parent].state_dict(), strict=False)
-            assert not loaded.unexpected_keys
-        return _diffusion(modality)(workshop, settings)
-
-    return build
-
-
-def _grow_alignment(workshop: Workshop, modality: Modality) -> None:
-    """V and connectors that have learned nothing yet begin with those of the diffuser that this one grew out of."""
-    diffusers = (workshop.config.modalities[each].diffuser for each in (GROWN_FROM[modality], modality))
-    parent, grown = (cast(UNet, workshop[name]) for name in diffusers)
-    if any(connector.proj_out.weight.any() for connector in grown.connectors()):
-        return
-    aligned = {
+def _inherit(workshop: Workshop, modality: Modality, alignment_alone: bool) -> None:
+    """What a diffuser begins with; alignment_alone: V and connectors, as its parent has learned them meanwhile."""
+    names = (workshop.config.modalities[each].diffuser for each in (GROWN_FROM[modality], modality))
+    parent, grown = (workshop[name] for name in names)
+    inherited = {
         name: weight
         for name, weight in parent.state_dict().items()
-        if name.startswith("environment_encoder.") or ".connector." in name
+        if not alignment_alone or name.startswith("environment_encoder.") or ".connector." in name
     }
-    loaded = grown.load_state_dict(aligned, strict=False)
-    assert not loaded.unexpected_keys
+    assert not grown.load_state_dict(inherited, strict=False).unexpected_keys
+
+
+def _has_learned_to_listen(diffuser: UNet) -> bool:
+    """New connectors change nothing."""
+    return any(bool(connector.proj_out.weight.any()) for connector in diffuser.connectors())
 
 
 def _contrast(step: AlignStep) -> Callable[[Workshop, TaskSettings], Objective]:
     def build(workshop: Workshop, settings: TaskSettings) -> Objective:
         for modality in step.trained:
-            if modality in GROWN_FROM:
-                _grow_alignment(workshop, modality)
+            diffuser = cast(UNet, workshop[workshop.config.modalities[modality].diffuser])
+            if modality in GROWN_FROM and not _has_learned_to_listen(diffuser):
+                _inherit(workshop, modality, alignment_alone=True)
         return ContrastObjective(step, *_pair(workshop, step, settings))
 
     return build
@@ -422,7 +415,7 @@ def tasks(config: CoDiConfig) -> dict[Stage, dict[str, Task]]:
             ),
             diffuser[Modality.VIDEO]: Task(
                 (diffuser[Modality.VIDEO],),
-                _grown_diffusion(Modality.VIDEO),
+                _diffusion(Modality.VIDEO),
                 TaskSettings(steps=3500, batch=12, learning_rate=4e-4, rows=4000),
             ),
         },

@@ -45,10 +45,10 @@ def condition():
     return Condition(random(2, 1, 20, seed=2), random(2, 1, 20, seed=3))
 
 
-def sample(denoiser, noise, condition, *, steps=3, guidance=2.0, on_step=None, scheduler="ddim"):
+def sample(denoiser, noise, condition, *, steps=3, guidance=2.0, scheduler="ddim", **options):
     generators = {modality: noise_generator(0, modality) for modality in noise}
     return JointSampler(denoiser, scheduler=scheduler).sample(
-        noise, condition, steps=steps, guidance=guidance, generators=generators, on_step=on_step
+        noise, condition, steps=steps, guidance=guidance, generators=generators, **options
     )
 
 
@@ -197,15 +197,7 @@ def test_a_report_tells_when_what_is_known_begins_to_change(denoiser, noise, con
     kept = Known(latent=noise[AUDIO])
     late = Known(latent=noise[IMAGE], strength=0.5)
     for known in ({AUDIO: kept}, {AUDIO: kept, IMAGE: late}):
-        JointSampler(denoiser).sample(
-            noise,
-            condition,
-            steps=4,
-            guidance=1.0,
-            generators={modality: noise_generator(0, modality) for modality in noise},
-            known=known,
-            on_step=reports.append,
-        )
+        sample(denoiser, noise, condition, steps=4, known=known, on_step=reports.append)
     assert [report.begins for report in reports] == [{IMAGE: 0, AUDIO: 4}] * 4 + [{IMAGE: 2, AUDIO: 4}] * 4
     assert [list(report.clean) for report in reports] == [[IMAGE]] * 4 + [[]] * 2 + [[IMAGE]] * 2
 
@@ -220,14 +212,8 @@ def test_what_is_kept_is_heard_as_it_is_and_what_changes_later_as_noisy_as_the_l
 
     overheard = Overheard(denoiser.diffusers)
     for strength in (0.0, 0.5):
-        JointSampler(overheard).sample(
-            noise,
-            condition,
-            steps=2,
-            guidance=1.0,
-            generators={modality: noise_generator(0, modality) for modality in noise},
-            known={AUDIO: Known(latent=noise[AUDIO], strength=strength)},
-        )
+        known = {AUDIO: Known(latent=noise[AUDIO], strength=strength)}
+        sample(overheard, noise, condition, steps=2, known=known)
     for latent, own, _ in heard[:2]:
         assert torch.equal(latent, noise[AUDIO]) and not own.any()
     for latent, own, others in heard[2:]:
