@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from matplotlib.figure import Figure
 
 from ..modality import Modality
+from ..models.unet import UNet
 from ..pipeline import CoDiPipeline
 from ..training.captions import phrase
 from ..training.world import BOUNCE_PERIOD_RANGE_S, FRAMES_PER_SECOND, MAIN_FACTS, Motion, Split, World
+from ..values import Condition
 from .estimates import median
-from .experiment import WAYS, EvaluationSettings, Record, Unit
+from .experiment import INDEPENDENT, JOINT, EvaluationSettings, Record, Unit, make, make_apart
 from .facts import READERS
 from .pictures import figure
 from .readings import moments_apart_s
@@ -21,8 +24,33 @@ from .readings import moments_apart_s
 OUTPUTS = [Modality.VIDEO, Modality.AUDIO]
 
 
+@contextmanager
+def _without_time_axis(diffusers: Iterable[UNet]) -> Iterator[None]:
+    kept = {diffuser: diffuser.time_axis for diffuser in diffusers}
+    for diffuser in kept:
+        diffuser.time_axis = None
+    try:
+        yield
+    finally:
+        for diffuser, axis in kept.items():
+            diffuser.time_axis = axis
+
+
+def make_pooled(
+    pipeline: CoDiPipeline, condition: Condition, outputs: Sequence[Modality], settings: EvaluationSettings, seed: int
+) -> dict[Modality, Any]:
+    """Outputs made together that hear of one another what they are, but not when."""
+    with _without_time_axis(pipeline.denoiser(outputs).diffusers.values()):
+        return make(pipeline, condition, outputs, settings, seed)
+
+
+WAYS = {JOINT: make, "joint, V pooled": make_pooled, INDEPENDENT: make_apart}
+
+
 class Synchrony:
-    """Each unit is a chunk of videos with sound of figures that bounce, made together or apart."""
+    """Each unit is a chunk of videos with sound of figures that bounce: made together, V with its time axis or without,
+    or made apart.
+    """
 
     def units(self, settings: EvaluationSettings) -> Sequence[Unit]:
         return [{"way": way, "chunk": chunk} for chunk in settings.chunks for way in WAYS]
@@ -57,7 +85,7 @@ class Synchrony:
         for way, entry in report["ways"].items():
             label = f"{way}: median {entry['median error, in frames']['mean']:.2f} frames"
             frames = [apart_s / report["frame_s"] for apart_s in entry["apart_s"]]
-            axes.hist(frames, bins=20, range=(0, furthest), alpha=0.6, label=label)
+            axes.hist(frames, bins=20, range=(0, furthest), alpha=0.5, label=label)
         axes.set(title="From a bounce seen to the nearest one heard", xlabel="video frames", ylabel="clips")
         axes.legend(fontsize=7)
         return drawn

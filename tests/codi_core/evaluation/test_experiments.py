@@ -21,7 +21,10 @@ from comfyui_codi.codi_core.evaluation.experiment import EvaluationSettings, dra
 from comfyui_codi.codi_core.evaluation.matrix import SETS, Matrix, prompts_of
 from comfyui_codi.codi_core.evaluation.mixing_course import _moved_on
 from comfyui_codi.codi_core.evaluation.retrieval import is_trained
+from comfyui_codi.codi_core.evaluation.synchrony import OUTPUTS, WAYS
 from comfyui_codi.codi_core.modality import Modality
+from comfyui_codi.codi_core.models.joint import JointDenoiser
+from comfyui_codi.codi_core.pipeline import CoDiPipeline
 from comfyui_codi.codi_core.training.world import CARRIED, MAIN_FACTS, NONE, Fact
 
 TEXT, IMAGE, VIDEO, AUDIO = Modality
@@ -92,6 +95,24 @@ def test_two_processes_report_what_one_does(tiny_folder, tmp_path):
     subprocess.run(list(map(str, command)), check=True, env=environment, capture_output=True, timeout=120)
     assert (tmp_path / "two/sim.json").read_text() == (tmp_path / "one/sim.json").read_text()
     assert len(list((tmp_path / "two").glob(".sim-*.jsonl"))) == 2
+
+
+def test_with_v_pooled_outputs_hear_no_moments_of_one_another(monkeypatch):
+    mini = CoDiPipeline.from_pretrained("codi-mini")
+    moments: dict[str, set[int]] = {}
+    original = JointDenoiser.environments
+
+    def heard(self, *given):
+        found = original(self, *given)
+        moments[way] = {tokens.shape[1] for tokens in found.values()}
+        return found
+
+    monkeypatch.setattr(JointDenoiser, "environments", heard)
+    condition = mini.encode("a red circle bounces")
+    for way in [*WAYS, *WAYS]:
+        WAYS[way](mini, condition, OUTPUTS, EvaluationSettings(steps=1), 0)
+        expected = {"joint": {16}, "joint, V pooled": {1}, "independent": set()}
+        assert moments[way] == expected[way]
 
 
 def test_only_pairs_with_text_were_trained():
