@@ -13,6 +13,7 @@ from ..pipeline import CoDiPipeline
 from ..terminal import progress_bars
 from .coherence import Coherence
 from .experiment import EvaluationSettings, Experiment, run_experiment
+from .keeping import Keeping
 from .matrix import Matrix
 from .mixing_course import MixingCourse
 from .retrieval import Retrieval
@@ -25,6 +26,7 @@ EXPERIMENTS: dict[str, type[Experiment]] = {
     "retrieval": Retrieval,
     "matrix": Matrix,
     "coherence": Coherence,
+    "keep": Keeping,
     "sync": Synchrony,
     "sim": Similarity,
     "mix": MixingCourse,

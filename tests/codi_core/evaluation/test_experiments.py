@@ -140,7 +140,7 @@ def test_settings_out_of_range_are_named(name):
 def test_an_unknown_evaluation_lists_the_known(tiny_folder, tmp_path):
     result = CliRunner().invoke(app, ["evaluate", "taste", "--model", str(tiny_folder), "--output-dir", str(tmp_path)])
     assert isinstance(result.exception, ConfigError)
-    assert "choose one of: survival, retrieval, matrix, coherence, sync, sim, mix" in str(result.exception)
+    assert "choose one of: survival, retrieval, matrix, coherence, keep, sync, sim, mix" in str(result.exception)
 
 
 def test_files_are_listed(tiny_folder, tmp_path: Path):
