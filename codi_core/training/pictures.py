@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..values import Frames, Picture
-from .world import BETWEEN, CLIP_FRAMES, FRAMES_PER_SECOND, Colour, Facts, Motion, Shape
+from .world import CLIP_FRAMES, FRAMES_PER_SECOND, Colour, Facts, Motion, Shape
 
 GROUND = 0.12
 """Height of the ground."""
@@ -22,6 +22,8 @@ MARGIN = 0.03
 """Least distance of a figure from the left, right and upper edge."""
 TRAVEL = 0.75
 """Share of the free room that a moving figure crosses; the position decides where in the room."""
+BETWEEN = (1 / 3, 2 / 3)
+"""Where between two of the world's hues those lie that have no name in it."""
 HUE_JITTER = 8.0
 """Degrees."""
 NOISE = 0.02

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..values import Waveform
-from .world import BETWEEN, CLIP_SAMPLES, CLIP_SECONDS, SAMPLE_RATE_HZ, SIZE_RANGE, Colour, Facts, Motion, Shape
+from .world import CLIP_SAMPLES, CLIP_SECONDS, SAMPLE_RATE_HZ, SIZE_RANGE, Colour, Facts, Motion, Shape
 
 PITCHES_HZ: dict[Colour, float] = {
     Colour.RED: 200.0,
@@ -44,6 +44,8 @@ GAIN_JITTER_DB = 1.5
 NOISE = 0.001
 TABLE_SIZE = 4096
 HIGHEST_PARTIAL = 8
+APART_SEMITONES, BEYOND_SEMITONES = 1.0, 5.0
+"""Of pitches without a name: how far from those with one, and how much further than the last of them."""
 SOUNDING = 0.6
 LEAST_FUNDAMENTAL = 0.3
 """Of timbres drawn at random: the share of partials that sound, and what the first one has at least."""
@@ -92,12 +94,17 @@ def draw_timbres(count: int, generator: torch.Generator) -> Float[Tensor, "batch
 
 
 def draw_pitches(count: int, generator: torch.Generator) -> Float[Tensor, "batch"]:
-    """Hertz, between the pitches that the world has. No vocoder can play them (see PITCHES_HZ)."""
-    pitches = torch.tensor(list(PITCHES_HZ.values()), device=generator.device)
-    below = torch.randint(len(pitches) - 1, (count,), generator=generator, device=generator.device)
-    low, high = BETWEEN
-    place = low + (high - low) * torch.rand(count, generator=generator, device=generator.device)
-    return torch.lerp(pitches[below], pitches[below + 1], place)
+    """Hertz, a semitone or more from the pitches that the world has, between them and beyond. No vocoder can play them
+    (see PITCHES_HZ).
+
+    Where the neighbourhood of a pitch is empty on one side only, timbres held out there are taken for others.
+    """
+    semitones = 12 * torch.tensor(list(PITCHES_HZ.values()), device=generator.device).log2()
+    low = torch.cat([semitones[:1] - BEYOND_SEMITONES, semitones]) + APART_SEMITONES
+    high = torch.cat([semitones, semitones[-1:] + BEYOND_SEMITONES]) - APART_SEMITONES
+    gap = torch.randint(len(low), (count,), generator=generator, device=generator.device)
+    place = torch.rand(count, generator=generator, device=generator.device)
+    return 2 ** (torch.lerp(low[gap], high[gap], place) / 12)
 
 
 def _tones_of(

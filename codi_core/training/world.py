@@ -39,9 +39,6 @@ LAST_BOUNCE_S = float((CLIP_FRAMES - 1) / FRAMES_PER_SECOND)
 """The last frame's moment: what would touch the ground later is neither seen nor heard."""
 MOST_BOUNCES = 4
 
-BETWEEN = (1 / 3, 2 / 3)
-"""Where between two of the world's hues, or pitches, those lie that have no name in it."""
-
 NONE = -1
 """The category of a fact that is left open: neither small nor large, unstated, or not readable."""
 

@@ -82,6 +82,33 @@ def _joined(media: Sequence[Any]) -> Any:
     return replace(first, pixels=torch.cat([each.pixels for each in media]))
 
 
+def _partly_odd(
+    modality: Modality, facts: Facts, generator: torch.Generator
+) -> tuple[Any, dict[Fact, Bool[Tensor, "batch"]]]:
+    """Samples that say all they can, the first of them oddly; per fact the rows in which it has no name."""
+    share = round(ODD_SHARE * len(facts))
+    media, odd, start = [], {}, 0
+    for fact, render in ODD.get(modality, {}).items() if share else ():
+        odd[fact] = torch.zeros_like(facts.bounces)
+        odd[fact][start : start + share] = True
+        media.append(render(facts[odd[fact]], generator))
+        start += share
+    media.append(COMPLETE[modality](facts[start:], generator))
+    return _joined(media) if odd else media[0], odd
+
+
+def _without_names(
+    stated: Mapping[Fact, Bool[Tensor, "batch"]], odd: Mapping[Fact, Bool[Tensor, "batch"]]
+) -> dict[Fact, Bool[Tensor, "batch"]]:
+    """What has no name is not said; where it was to be, the other one is."""
+    said = dict(stated)
+    for fact, rows in odd.items():
+        other = Fact.SHAPE if fact is Fact.COLOUR else Fact.COLOUR
+        said[other] = said[other] | (rows & said[fact])
+        said[fact] = said[fact] & ~rows
+    return said
+
+
 def agreeing(
     said: Mapping[Fact, Int[Tensor, "batch"]],
     stated: Mapping[Fact, Bool[Tensor, "batch"]],
@@ -98,7 +125,7 @@ def agreeing(
 class WorldSource:
     """Endless samples, never one twice; what is held out of the world's training split is in none."""
 
-    digest = "world"
+    digest = "world-partly-odd"
 
     def holds(self, modalities: Collection[Modality]) -> bool:
         return True
@@ -135,40 +162,42 @@ class WorldSource:
         if Fact.MOTION in carried:
             alone = torch.rand(count, generator=generator) < MOTION_ALONE
             stated = {fact: rows | alone if fact is Fact.MOTION else rows & ~alone for fact, rows in stated.items()}
-        share = round(ODD_SHARE * count)
-        odd = ODD.get(modality, {}) if share else {}
-        shown, media, start = facts.categories, [], 0
-        for fact, render in odd.items():
-            rows = torch.zeros_like(facts.bounces)
-            rows[start : start + share] = True
-            media.append(render(facts[rows], generator))
-            start += share
-            shown = shown | {fact: shown[fact].where(~rows, NONE)}
-            # What has no name is not said; the other one is.
-            other = Fact.SHAPE if fact is Fact.COLOUR else Fact.COLOUR
-            stated[other] = stated[other] | (rows & stated[fact])
-            stated[fact] = stated[fact] & ~rows
-        media.append(COMPLETE[modality](facts[start:], generator))
+        media, odd = _partly_odd(modality, facts, generator)
+        stated = _without_names(stated, odd)
+        shown = {
+            fact: values.where(~odd[fact], NONE) if fact in odd else values for fact, values in facts.categories.items()
+        }
         texts = phrase(facts, stated, generator)
         places = figure_places(facts) if modality is Modality.IMAGE else None
         seen = {fact: rows for fact, rows in stated.items() if fact in carried}
         fits = agreeing(facts.categories, seen, shown)
-        return Pairs(texts, _joined(media) if odd else media[0], fits, places)
+        return Pairs(texts, media, fits, places)
 
     def samples(
         self, modalities: Collection[Modality], sayable: Modality, rows: range, generator: torch.Generator
     ) -> Samples:
-        """The texts themselves say all there is to say, so that a text that is made does, too; captions leave out."""
+        """The texts themselves say all there is to say, so that a text that is made does, too; captions leave out.
+
+        Beside texts alone, some samples have a colour, pitch or timbre without a name. Of two kinds of samples both
+        would have to have the same, and what a colour without a name sounds like nobody knows.
+        """
         facts = World().draw(len(rows), generator)
-        texts = [render_captions(sayable)(facts, generator) for _ in range(CAPTIONS_PER_SAMPLE)]
-        rendered = {
-            modality: full_captions(facts, generator, CARRIED[sayable])
-            if modality is Modality.TEXT
-            else RENDERERS[modality](facts, generator)
-            for modality in Modality
-            if modality in modalities
-        }
-        return Samples(rendered, texts)
+        rendered: dict[Modality, Any] = {}
+        odd: dict[Fact, Tensor] = {}
+        match [modality for modality in Modality if modality in modalities and modality is not Modality.TEXT]:
+            case [modality]:
+                rendered[modality], odd = _partly_odd(modality, facts, generator)
+            case several:
+                rendered = {modality: RENDERERS[modality](facts, generator) for modality in several}
+        sayable_facts = CARRIED[sayable]
+        if Modality.TEXT in modalities:
+            complete = {fact: torch.full_like(facts.bounces, fact in sayable_facts) for fact in MAIN_FACTS}
+            rendered[Modality.TEXT] = phrase(facts, _without_names(complete, odd), generator)
+        captions = []
+        for _ in range(CAPTIONS_PER_SAMPLE):
+            stated = _without_names(draw_stated(facts, generator, sayable_facts), odd)
+            captions.append(phrase(facts, stated, generator))
+        return Samples(rendered, captions)
 
 
 def crop_to_figure(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from typing import cast
 
 import pytest
 import torch
@@ -67,12 +68,38 @@ def test_pairs_have_samples_with_something_that_no_caption_names(modality):
         assert (read[fact][named] == said[fact][named])[stated].float().mean() > 0.9
 
 
+@pytest.mark.parametrize("modality", ODD)
+def test_nothing_that_belongs_to_samples_names_what_has_no_name(modality):
+    count = 64
+    odd = round(ODD_SHARE * count)
+    samples = WorldSource().samples({Modality.TEXT, modality}, modality, range(count), draw())
+    shown = READERS[modality](samples.media[modality]).categories
+    for texts in (samples.media[Modality.TEXT], *samples.captions):
+        said = read_text(cast(list[str], texts)).categories
+        for index, fact in enumerate(ODD[modality]):
+            assert (said[fact][index * odd : (index + 1) * odd] == NONE).all()
+        assert all((values != NONE).any() for values in (said[Fact.SHAPE], said[Fact.COLOUR]))
+        named = slice(len(ODD[modality]) * odd, None)
+        for fact in (Fact.SHAPE, Fact.COLOUR):
+            stated = said[fact][named] != NONE
+            assert (shown[fact][named] == said[fact][named])[stated].float().mean() > 0.9
+
+
+def test_samples_of_two_kinds_show_the_worlds_own_values():
+    samples = WorldSource().samples({Modality.IMAGE, Modality.AUDIO}, Modality.IMAGE, range(32), draw())
+    pictures, sounds = (READERS[modality](samples.media[modality]).categories for modality in sorted(samples.media))
+    for fact in (Fact.SHAPE, Fact.COLOUR):
+        assert (pictures[fact] == sounds[fact]).float().mean() > 0.9
+
+
 def test_no_colour_and_no_pitch_without_name_is_near_one_with_a_name():
     hues = torch.tensor([colorsys.rgb_to_hsv(*colour)[0] * 360 for colour in draw_colours(500, draw()).tolist()])
     assert ((hues + 30) % 60 - 30).abs().min() > 2 * HUE_JITTER
     pitches = draw_pitches(500, draw())
     semitones = 12 * (pitches[:, None] / torch.tensor(list(PITCHES_HZ.values()))).log2()
-    assert semitones.abs().min() > 0.9
+    assert semitones.abs().min() > 0.99
+    for side in (semitones, -semitones):
+        assert (side.where(side > 0, torch.inf).amin(dim=0) < 2).all()
 
 
 def test_captions_are_held_against_such_as_say_all():
