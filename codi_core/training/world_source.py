@@ -28,23 +28,22 @@ WHOLE = 0.25
 """Share of the batches of whole pictures; they hold fewer, so that every step costs the same."""
 
 
-def render_captions(modality: Modality) -> Callable[[Facts, torch.Generator], list[str]]:
-    """A renderer of captions that speak only of what this modality carries."""
-    return lambda facts, generator: captions(facts, generator, CARRIED[modality])[0]
-
-
 RENDERERS: dict[Modality, Callable[[Facts, torch.Generator], Any]] = {
-    Modality.TEXT: render_captions(Modality.TEXT),
+    Modality.TEXT: lambda facts, generator: captions(facts, generator)[0],
     Modality.IMAGE: render_images,
     Modality.VIDEO: render_videos,
     Modality.AUDIO: render_sounds,
 }
 
 
-def full_captions(facts: Facts, generator: torch.Generator, sayable: Collection[Fact] = MAIN_FACTS) -> list[str]:
-    """One caption per row that says all main facts that may be spoken of."""
-    said = set(MAIN_FACTS) & set(sayable)
-    return phrase(facts, {fact: torch.full_like(facts.bounces, fact in said) for fact in Fact}, generator)
+def _complete(facts: Facts, sayable: Collection[Fact]) -> dict[Fact, Bool[Tensor, "batch"]]:
+    """All main facts that may be spoken of are stated."""
+    return {fact: torch.full_like(facts.bounces, fact in sayable) for fact in MAIN_FACTS}
+
+
+def full_captions(facts: Facts, generator: torch.Generator) -> list[str]:
+    """One caption per row that says all main facts."""
+    return phrase(facts, _complete(facts, MAIN_FACTS), generator)
 
 
 COMPLETE = RENDERERS | {Modality.TEXT: full_captions}
@@ -191,13 +190,13 @@ class WorldSource:
                 rendered = {modality: RENDERERS[modality](facts, generator) for modality in several}
         sayable_facts = CARRIED[sayable]
         if Modality.TEXT in modalities:
-            complete = {fact: torch.full_like(facts.bounces, fact in sayable_facts) for fact in MAIN_FACTS}
-            rendered[Modality.TEXT] = phrase(facts, _without_names(complete, odd), generator)
-        captions = []
+            complete = _without_names(_complete(facts, sayable_facts), odd)
+            rendered[Modality.TEXT] = phrase(facts, complete, generator)
+        texts = []
         for _ in range(CAPTIONS_PER_SAMPLE):
             stated = _without_names(draw_stated(facts, generator, sayable_facts), odd)
-            captions.append(phrase(facts, stated, generator))
-        return Samples(rendered, captions)
+            texts.append(phrase(facts, stated, generator))
+        return Samples(rendered, texts)
 
 
 def crop_to_figure(
