@@ -16,7 +16,7 @@ from ..training.captions import phrase
 from ..training.world import BOUNCE_PERIOD_RANGE_S, FRAMES_PER_SECOND, MAIN_FACTS, Motion, Split, World
 from ..values import Condition
 from .estimates import median
-from .experiment import INDEPENDENT, JOINT, EvaluationSettings, Record, Unit, make, make_apart
+from .experiment import WAYS, EvaluationSettings, Record, Unit, make
 from .facts import READERS
 from .pictures import figure
 from .readings import moments_apart_s
@@ -44,7 +44,7 @@ def make_pooled(
         return make(pipeline, condition, outputs, settings, seed)
 
 
-WAYS = {JOINT: make, "joint, V pooled": make_pooled, INDEPENDENT: make_apart}
+COMPARED = WAYS | {"joint, V pooled": make_pooled}
 
 
 class Synchrony:
@@ -53,7 +53,7 @@ class Synchrony:
     """
 
     def units(self, settings: EvaluationSettings) -> Sequence[Unit]:
-        return [{"way": way, "chunk": chunk} for chunk in settings.chunks for way in WAYS]
+        return [{"way": way, "chunk": chunk} for chunk in settings.chunks for way in COMPARED]
 
     def measure(self, pipeline: CoDiPipeline, unit: Unit, settings: EvaluationSettings) -> Record:
         generator = torch.Generator().manual_seed(settings.seed_of(unit["chunk"]))
@@ -61,7 +61,7 @@ class Synchrony:
         bouncing = facts[facts.motion.argsort(descending=True, stable=True)[: settings.rows_of(unit["chunk"])]]
         stated = {fact: torch.ones_like(bouncing.bounces) for fact in MAIN_FACTS}
         condition = pipeline.encode(phrase(bouncing, stated, generator))
-        made = WAYS[unit["way"]](pipeline, condition, OUTPUTS, settings, settings.seed_of(unit["chunk"]))
+        made = COMPARED[unit["way"]](pipeline, condition, OUTPUTS, settings, settings.seed_of(unit["chunk"]))
         seen, heard = (READERS[modality](made[modality]).bounce_moments_s for modality in OUTPUTS)
         apart_s = moments_apart_s(seen, heard)
         return {"apart_s": [None if each != each else each for each in apart_s.tolist()]}
@@ -69,7 +69,7 @@ class Synchrony:
     def report(self, results: Sequence[tuple[Unit, Record]]) -> dict[str, Any]:
         frame_s = float(1 / FRAMES_PER_SECOND)
         ways = {}
-        for way in WAYS:
+        for way in COMPARED:
             rows = [each for unit, record in results if unit["way"] == way for each in record["apart_s"]]
             apart_s = torch.tensor([each for each in rows if each is not None])
             ways[way] = {

@@ -21,7 +21,7 @@ from comfyui_codi.codi_core.evaluation.experiment import EvaluationSettings, dra
 from comfyui_codi.codi_core.evaluation.matrix import SETS, Matrix, prompts_of
 from comfyui_codi.codi_core.evaluation.mixing_course import _moved_on
 from comfyui_codi.codi_core.evaluation.retrieval import is_trained
-from comfyui_codi.codi_core.evaluation.synchrony import OUTPUTS, WAYS
+from comfyui_codi.codi_core.evaluation.synchrony import COMPARED, OUTPUTS
 from comfyui_codi.codi_core.modality import Modality
 from comfyui_codi.codi_core.models.joint import JointDenoiser
 from comfyui_codi.codi_core.pipeline import CoDiPipeline
@@ -109,8 +109,8 @@ def test_with_v_pooled_outputs_hear_no_moments_of_one_another(monkeypatch):
 
     monkeypatch.setattr(JointDenoiser, "environments", heard)
     condition = mini.encode("a red circle bounces")
-    for way in [*WAYS, *WAYS]:
-        WAYS[way](mini, condition, OUTPUTS, EvaluationSettings(steps=1), 0)
+    for way in [*COMPARED, *COMPARED]:
+        COMPARED[way](mini, condition, OUTPUTS, EvaluationSettings(steps=1), 0)
         expected = {"joint": {16}, "joint, V pooled": {1}, "independent": set()}
         assert moments[way] == expected[way]
 
