@@ -34,6 +34,9 @@ PLACE_WEIGHT = 2.0
 THINNED = 0.7
 """Share of the steps in which every second frame is left out."""
 
+BAND_GAIN_DB = 6.0
+"""Standard deviation of what is done to each band of a sound, as rooms and loudspeakers do."""
+
 
 def contrastive_loss(
     first: Float[Tensor, "batch width"],
@@ -177,9 +180,15 @@ def video_objective(clip: CLIPEncoder, source: Source) -> BridgeObjective:
 
 
 def audio_objective(clip: CLIPEncoder, clap: CLAPEncoder, source: Source) -> BridgeObjective:
-    """All of CLAP."""
+    """All of CLAP.
+
+    Every sound's bands are made louder and softer. As they are, what neighbouring bands have of a tone gives its pitch
+    away to a hair, and timbres are learned for each pitch by itself.
+    """
 
     def prepare(sound: Waveform, generator: torch.Generator) -> Tensor:
-        return clap.log_mel(clap.hear(sound))
+        log_mel = clap.log_mel(clap.hear(sound))
+        bands = (len(log_mel), 1, 1, log_mel.shape[-1])
+        return log_mel + BAND_GAIN_DB * torch.randn(bands, generator=generator).to(log_mel.device)
 
     return BridgeObjective(clip, source, {Modality.AUDIO: Pairing(prepare, clap.embed_mel)}, [clap])

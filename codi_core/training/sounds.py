@@ -44,7 +44,7 @@ GAIN_JITTER_DB = 1.5
 NOISE = 0.001
 TABLE_SIZE = 4096
 HIGHEST_PARTIAL = 8
-APART_SEMITONES, BEYOND_SEMITONES = 1.0, 5.0
+APART_SEMITONES, BEYOND_SEMITONES = 1.0, 4.0
 """Of pitches without a name: how far from those with one, and how much further than the last of them."""
 SOUNDING = 0.6
 LEAST_FUNDAMENTAL = 0.3
@@ -97,14 +97,20 @@ def draw_pitches(count: int, generator: torch.Generator) -> Float[Tensor, "batch
     """Hertz, a semitone or more from the pitches that the world has, between them and beyond. No vocoder can play them
     (see PITCHES_HZ).
 
-    Where the neighbourhood of a pitch is empty on one side only, timbres held out there are taken for others.
+    Most lie close to a pitch that the world has, on either side of each: what is held out at it is learned from them.
     """
     semitones = 12 * torch.tensor(list(PITCHES_HZ.values()), device=generator.device).log2()
     low = torch.cat([semitones[:1] - BEYOND_SEMITONES, semitones]) + APART_SEMITONES
     high = torch.cat([semitones, semitones[-1:] + BEYOND_SEMITONES]) - APART_SEMITONES
     gap = torch.randint(len(low), (count,), generator=generator, device=generator.device)
-    place = torch.rand(count, generator=generator, device=generator.device)
+    place = (torch.rand(count, generator=generator, device=generator.device) * math.pi / 2).sin().square()
     return 2 ** (torch.lerp(low[gap], high[gap], place) / 12)
+
+
+def detuned_pitches(facts: Facts, generator: torch.Generator) -> Float[Tensor, "batch"]:
+    """Hertz, as far off as pitches without a name begin, at most."""
+    place = torch.rand(len(facts), generator=generator, device=generator.device)
+    return _pitches(facts) * 2 ** ((2 * place - 1) * APART_SEMITONES / 12)
 
 
 def _tones_of(

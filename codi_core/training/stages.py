@@ -394,7 +394,7 @@ def tasks(config: CoDiConfig) -> dict[Stage, dict[str, Task]]:
             "clap": Task(
                 ("clap",),
                 lambda workshop, _: audio_objective(_part(workshop, "clip"), _part(workshop, "clap"), workshop.source),
-                TaskSettings(steps=900, batch=48, learning_rate=6e-4),
+                TaskSettings(steps=1300, batch=64, learning_rate=1e-3),
             ),
         },
         Stage.DIFFUSE: {

@@ -14,7 +14,7 @@ from ..modality import Modality
 from ..values import Picture, Waveform
 from .captions import captions, draw_stated, phrase
 from .pictures import chroma, draw_colours, figure_places, render_images, render_videos
-from .sounds import draw_pitches, draw_timbres, render_sounds
+from .sounds import detuned_pitches, draw_pitches, draw_timbres, render_sounds
 from .source import CAPTIONS_PER_SAMPLE, Pairs, Samples
 from .world import CARRIED, MAIN_FACTS, NONE, Fact, Facts, World
 
@@ -50,6 +50,14 @@ COMPLETE = RENDERERS | {Modality.TEXT: full_captions}
 """Renderers that leave no main fact out."""
 
 
+def _out_of_tune(facts: Facts, generator: torch.Generator) -> Waveform:
+    return render_sounds(facts, generator, pitches_hz=detuned_pitches(facts, generator))
+
+
+IN_PAIRS = COMPLETE | {Modality.AUDIO: _out_of_tune}
+"""Where every named pitch is met to the hertz, what is held out at it lies apart from all pitches without a name."""
+
+
 def _oddly_coloured(render: Callable[..., Any]) -> Callable[[Facts, torch.Generator], Any]:
     return lambda facts, generator: render(facts, generator, colours=draw_colours(len(facts), generator))
 
@@ -68,9 +76,16 @@ ODD: dict[Modality, dict[Fact, Callable[[Facts, torch.Generator], Any]]] = {
     Modality.AUDIO: {Fact.COLOUR: _oddly_pitched, Fact.SHAPE: _of_odd_timbre},
 }
 """Renderers of samples in which one fact is none of the world's values."""
-ODD_SHARE = 0.25
-"""Of the pairs, for each fact that can be odd. Without them a shape is learned for each of its colours by itself, and
-those combinations that are held out are taken for others."""
+ODD_IN_PAIRS: dict[Modality, dict[Fact, float]] = {
+    Modality.IMAGE: {Fact.COLOUR: 0.6},
+    Modality.VIDEO: {Fact.COLOUR: 0.6},
+    Modality.AUDIO: {Fact.COLOUR: 0.4, Fact.SHAPE: 0.4},
+}
+"""Share of the pairs in which a fact is odd. Without them a shape is learned for each of its colours by itself, and
+those combinations that are held out are taken for others. Contrast with all other samples of a batch teaches that again
+with every sample that has names, so most have none."""
+ODD_IN_SAMPLES = 0.25
+"""Share of the samples that diffusers learn from, for each fact that can be odd."""
 
 
 def _joined(media: Sequence[Any]) -> Any:
@@ -82,17 +97,26 @@ def _joined(media: Sequence[Any]) -> Any:
 
 
 def _partly_odd(
-    modality: Modality, facts: Facts, generator: torch.Generator
+    modality: Modality,
+    facts: Facts,
+    shares: Mapping[Fact, float],
+    render: Callable[[Facts, torch.Generator], Any],
+    generator: torch.Generator,
 ) -> tuple[Any, dict[Fact, Bool[Tensor, "batch"]]]:
-    """Samples that say all they can, the first of them oddly; per fact the rows in which it has no name."""
-    share = round(ODD_SHARE * len(facts))
+    """Samples, the first of them with a fact that is odd; per fact the rows in which it has no name.
+
+    shares: for each fact that can be odd. render: for those without.
+    """
     media, odd, start = [], {}, 0
-    for fact, render in ODD.get(modality, {}).items() if share else ():
-        odd[fact] = torch.zeros_like(facts.bounces)
-        odd[fact][start : start + share] = True
-        media.append(render(facts[odd[fact]], generator))
-        start += share
-    media.append(COMPLETE[modality](facts[start:], generator))
+    for fact, share in shares.items():
+        end = start + round(share * len(facts))
+        if end > start:
+            odd[fact] = torch.zeros_like(facts.bounces)
+            odd[fact][start:end] = True
+            media.append(ODD[modality][fact](facts[start:end], generator))
+        start = end
+    if start < len(facts):
+        media.append(render(facts[start:], generator))
     return _joined(media) if odd else media[0], odd
 
 
@@ -124,7 +148,7 @@ def agreeing(
 class WorldSource:
     """Endless samples, never one twice; what is held out of the world's training split is in none."""
 
-    digest = "world-partly-odd"
+    digest = "world-mostly-odd-pairs"
 
     def holds(self, modalities: Collection[Modality]) -> bool:
         return True
@@ -161,7 +185,7 @@ class WorldSource:
         if Fact.MOTION in carried:
             alone = torch.rand(count, generator=generator) < MOTION_ALONE
             stated = {fact: rows | alone if fact is Fact.MOTION else rows & ~alone for fact, rows in stated.items()}
-        media, odd = _partly_odd(modality, facts, generator)
+        media, odd = _partly_odd(modality, facts, ODD_IN_PAIRS.get(modality, {}), IN_PAIRS[modality], generator)
         stated = _without_names(stated, odd)
         shown = {
             fact: values.where(~odd[fact], NONE) if fact in odd else values for fact, values in facts.categories.items()
@@ -185,7 +209,8 @@ class WorldSource:
         odd: dict[Fact, Tensor] = {}
         match [modality for modality in Modality if modality in modalities and modality is not Modality.TEXT]:
             case [modality]:
-                rendered[modality], odd = _partly_odd(modality, facts, generator)
+                shares = dict.fromkeys(ODD[modality], ODD_IN_SAMPLES)
+                rendered[modality], odd = _partly_odd(modality, facts, shares, COMPLETE[modality], generator)
             case several:
                 rendered = {modality: RENDERERS[modality](facts, generator) for modality in several}
         sayable_facts = CARRIED[sayable]

@@ -27,7 +27,7 @@ from comfyui_codi.codi_core.training.autoencode import (
     pixel_weights,
     spectral_distance,
 )
-from comfyui_codi.codi_core.training.bridge import contrastive_loss, video_objective
+from comfyui_codi.codi_core.training.bridge import BAND_GAIN_DB, audio_objective, contrastive_loss, video_objective
 from comfyui_codi.codi_core.training.diffuse import (
     DROPPED,
     MODALITY_GAP,
@@ -219,6 +219,15 @@ def test_videos_and_pictures_teach_all_of_clip_together(tiny_pipeline) -> None:
     for part in ("clip.text_model.", "clip.vision_model.", "clip.text_projection.", "clip.visual_projection."):
         assert any(name.startswith(f"clip.{part}") for name in moved)
     assert any(name.startswith("clip.temporal_blocks.") for name in moved)
+
+
+def test_bands_of_sounds_are_louder_or_softer_in_all_of_their_frames(tiny_pipeline) -> None:
+    clip, clap, source = *(copy.deepcopy(tiny_pipeline.parts[name]) for name in ("clip", "clap")), WorldSource()
+    drawn = audio_objective(clip, clap, source).draw(32, torch.Generator().manual_seed(0))
+    sounds = source.pairs(Modality.AUDIO, 32, torch.Generator().manual_seed(0)).media
+    gains_db = drawn[str(Modality.AUDIO)]["media"] - clap.log_mel(clap.hear(sounds))
+    torch.testing.assert_close(gains_db, gains_db[:, :, :1].expand_as(gains_db), atol=1e-4, rtol=0)
+    assert gains_db.std().item() == pytest.approx(BAND_GAIN_DB, rel=0.1)
 
 
 def test_captions_that_omit_facts_fit_every_sample_that_agrees_on_the_rest() -> None:

@@ -14,16 +14,18 @@ from comfyui_codi.codi_core.evaluation.facts import READERS, read_sound, read_te
 from comfyui_codi.codi_core.modality import Modality
 from comfyui_codi.codi_core.training.pictures import HUE_JITTER, draw_colours, figure_places, render_images
 from comfyui_codi.codi_core.training.sounds import (
+    APART_SEMITONES,
     HIGHEST_PARTIAL,
     LEAST_FUNDAMENTAL,
     PARTIALS,
     PITCHES_HZ,
+    detuned_pitches,
     draw_pitches,
     draw_timbres,
     render_sounds,
 )
 from comfyui_codi.codi_core.training.world import MAIN_FACTS, NONE, Fact, Shape, World
-from comfyui_codi.codi_core.training.world_source import CROP_SIDE, ODD, ODD_SHARE, WorldSource
+from comfyui_codi.codi_core.training.world_source import CROP_SIDE, ODD, ODD_IN_PAIRS, ODD_IN_SAMPLES, WorldSource
 
 
 def draw(seed: int = 0) -> torch.Generator:
@@ -52,16 +54,16 @@ def test_every_caption_fits_its_own_sample(modality):
 
 @pytest.mark.parametrize("modality", ODD)
 def test_pairs_have_samples_with_something_that_no_caption_names(modality):
-    count = 64
-    odd = round(ODD_SHARE * count)
+    count, start = 64, 0
     pairs = WorldSource().pairs(modality, count, draw())
     read, said = READERS[modality](pairs.media).categories, read_text(pairs.texts).categories
-    for index, fact in enumerate(ODD[modality]):
-        rows = slice(index * odd, (index + 1) * odd)
+    for fact, share in ODD_IN_PAIRS[modality].items():
+        rows = slice(start, start + round(share * count))
         assert (said[fact][rows] == NONE).all()
         # Captions that name this fact fit none of these samples.
         assert not pairs.fits[said[fact] != NONE, rows].any()
-    named = slice(len(ODD[modality]) * odd, None)
+        start = rows.stop
+    named = slice(start, None)
     for fact in (Fact.SHAPE, Fact.COLOUR):
         stated = said[fact][named] != NONE
         assert stated.any()
@@ -71,7 +73,7 @@ def test_pairs_have_samples_with_something_that_no_caption_names(modality):
 @pytest.mark.parametrize("modality", ODD)
 def test_nothing_that_belongs_to_samples_names_what_has_no_name(modality):
     count = 64
-    odd = round(ODD_SHARE * count)
+    odd = round(ODD_IN_SAMPLES * count)
     samples = WorldSource().samples({Modality.TEXT, modality}, modality, range(count), draw())
     shown = READERS[modality](samples.media[modality]).categories
     for texts in (samples.media[Modality.TEXT], *samples.captions):
@@ -100,6 +102,17 @@ def test_no_colour_and_no_pitch_without_name_is_near_one_with_a_name():
     assert semitones.abs().min() > 0.99
     for side in (semitones, -semitones):
         assert (side.where(side > 0, torch.inf).amin(dim=0) < 2).all()
+
+
+def test_sounds_out_of_tune_keep_their_names():
+    facts = World().draw(64, draw())
+    pitches_hz = detuned_pitches(facts, draw())
+    own_hz = torch.tensor(list(PITCHES_HZ.values()))[facts.categories[Fact.COLOUR]]
+    semitones = 12 * (pitches_hz / own_hz).log2()
+    assert semitones.abs().max() <= APART_SEMITONES + 1e-3
+    assert semitones.std() > APART_SEMITONES / 3
+    read = read_sound(render_sounds(facts, draw(), pitches_hz=pitches_hz)).categories[Fact.COLOUR]
+    assert torch.equal(read, facts.categories[Fact.COLOUR])
 
 
 def test_captions_are_held_against_such_as_say_all():
