@@ -22,7 +22,7 @@ pytestmark = pytest.mark.browser
 WORKFLOWS = Path(__file__).parent.parent.parent / "workflows"
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
 WITHOUT_WEIGHTS = {"official_checkpoint"}
-"""Those of a model that doesn't come with the pack: the editor says which one is missing."""
+"""Those of a model that doesn't come with the pack: the editor says which one, on loading or else when they are run."""
 OF_THE_EDITOR = ("404", "/api/jobs", "[Jobs API]", "https://huggingface.co/Comfy-Org")
 """An empty profile lacks files that the editor asks for; one newer than its host asks for jobs that the host doesn't
 know, and looks for the models of the graph that it opens by itself."""
@@ -37,6 +37,10 @@ RUN = """async () => {
     });
     await app.queuePrompt(0, 1);
     return await end;
+}"""
+REFUSED = """async () => {
+    await app.queuePrompt(0, 1).catch(() => {});  // newer editors raise it, too
+    return Object.values(app.lastNodeErrors);
 }"""
 SET_STEPS = """steps => {
     const sampler = app.graph.nodes.find(node => node.type === "JointSampler");
@@ -135,7 +139,7 @@ def frontend(comfyui: Any, chromium: Any) -> Iterator[Frontend]:
 def test_a_workflow_loads_without_complaint_and_says_what_the_api_file_says(frontend, name):
     frontend.load(name)
     if name in WITHOUT_WEIGHTS:
-        if "COMFYUI_FRONTEND" not in os.environ:  # newer ones say it in a panel
+        if "COMFYUI_FRONTEND" not in os.environ:  # newer ones look for files alone, not for folders
             (alert,) = frontend.alerts()
             assert "Missing Models" in alert
             assert "codi / official" in alert
@@ -147,6 +151,16 @@ def test_a_workflow_loads_without_complaint_and_says_what_the_api_file_says(fron
     assert frontend.complaints == []
     sent = frontend.page.evaluate("async () => (await app.graphToPrompt()).output")
     assert what_is_run(sent) == what_is_run(json.loads((WORKFLOWS / f"api/{name}.json").read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("name", sorted(WITHOUT_WEIGHTS))
+def test_a_run_without_the_model_says_where_it_belongs_and_how_to_get_it(comfyui, frontend, name):
+    frontend.load(name)
+    (refused,) = frontend.page.evaluate(REFUSED)
+    assert refused["class_type"] == "LoadCoDi"
+    (error,) = refused["errors"]
+    assert f"wanted a model in {comfyui.folder / 'models/codi/official'}" in error["details"]
+    assert "fetch it with Download CoDi" in error["details"]
 
 
 BOTH_MODES = pytest.mark.parametrize("vue_nodes", [False, True], ids=["classic", "nodes-2"])
