@@ -297,7 +297,7 @@ def _contrast(step: AlignStep) -> Callable[[Workshop, TaskSettings], Objective]:
             diffuser = cast(UNet, workshop[workshop.config.modalities[modality].diffuser])
             if modality in GROWN_FROM and not _has_learned_to_listen(diffuser):
                 _inherit(workshop, modality, alignment_alone=True)
-        return ContrastObjective(step, *_pair(workshop, step, settings))
+        return ContrastObjective(step, *_pair(workshop, step, settings, ()))
 
     return build
 
@@ -305,7 +305,7 @@ def _contrast(step: AlignStep) -> Callable[[Workshop, TaskSettings], Objective]:
 def _listening(step: AlignStep, listener: Modality) -> Callable[[Workshop, TaskSettings], Objective]:
     def build(workshop: Workshop, settings: TaskSettings) -> Objective:
         nulls = null_embeddings(CoDiPipeline(workshop.config, workshop))
-        return ListeningObjective((listener,), step.pair, *_pair(workshop, step, settings), nulls)
+        return ListeningObjective((listener,), step.pair, *_pair(workshop, step, settings, (listener,)), nulls)
 
     return build
 
@@ -313,15 +313,18 @@ def _listening(step: AlignStep, listener: Modality) -> Callable[[Workshop, TaskS
 def _alignment(step: AlignStep) -> Callable[[Workshop, TaskSettings], Objective]:
     def build(workshop: Workshop, settings: TaskSettings) -> Objective:
         nulls = null_embeddings(CoDiPipeline(workshop.config, workshop))
-        return AlignObjective(step, *_pair(workshop, step, settings), nulls)
+        return AlignObjective(step, *_pair(workshop, step, settings, step.trained), nulls)
 
     return build
 
 
-def _pair(workshop: Workshop, step: AlignStep, settings: TaskSettings) -> tuple[Mapping[Modality, Any], Any, Columns]:
-    """Diffusers, scheduler and table of an alignment."""
+def _pair(
+    workshop: Workshop, step: AlignStep, settings: TaskSettings, listeners: tuple[Modality, ...]
+) -> tuple[Mapping[Modality, Any], Any, Columns]:
+    """Diffusers, scheduler and table of an alignment. listeners: who is prompted by samples of its own kind as well."""
     # Pairs without a text prompt themselves.
-    prompts = (Modality.TEXT,) if workshop.source.holds({*step.pair, Modality.TEXT}) else step.pair
+    captioned = workshop.source.holds({*step.pair, Modality.TEXT})
+    prompts = tuple(dict.fromkeys((Modality.TEXT, *listeners))) if captioned else step.pair
     # Texts speak of motion beside pictures too, or those made in joint runs never would.
     sayable = Modality.TEXT if Modality.TEXT in step.pair else step.pair[0]
     table = _table(workshop, step.pair, prompts, sayable, settings.rows, seed=10)

@@ -69,6 +69,14 @@ def test_videos_hear_and_are_heard_as_pictures_are_until_they_have_learned_it_th
     assert 0.75 not in begin(0.75).values()
 
 
+@pytest.mark.parametrize("listener", list(Modality))
+def test_listeners_are_prompted_by_captions_and_by_samples_of_their_own_kind(folder: Path, listener: Modality) -> None:
+    (listening,) = (task for name, task in tasks(mini())[Stage.ALIGN].items() if name.endswith(f"heard-by-{listener}"))
+    objective = listening.build(prepare(folder, mini()), replace(listening.settings, batch=2, rows=4))
+    prompts = {name for name in objective.table if name.startswith("prompt_")}
+    assert prompts == {"prompt_text", f"prompt_{listener}"}
+
+
 def test_a_table_tells_of_its_rows_before_the_steps_begin(folder: Path) -> None:
     for table in (folder / "tables").glob("*.safetensors"):
         table.unlink()
