@@ -122,7 +122,7 @@ CONTRAST: dict[tuple[Modality, Modality], TaskSettings] = {
 """Of the environments of each pair; the video's goes on from the picture's."""
 LISTENING: dict[Modality, TaskSettings] = {
     Modality.TEXT: TaskSettings(steps=18_000, batch=128, learning_rate=1e-3),
-    Modality.IMAGE: TaskSettings(steps=2500, batch=48, learning_rate=1e-3),
+    Modality.IMAGE: TaskSettings(steps=6000, batch=48, learning_rate=1e-3),
     Modality.AUDIO: TaskSettings(steps=4000, batch=32, learning_rate=1e-3),
     Modality.VIDEO: TaskSettings(steps=1000, batch=12, learning_rate=8e-4, save_every=50),
 }
