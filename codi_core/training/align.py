@@ -187,7 +187,8 @@ class ListeningObjective(nn.Module):
     def draw(self, count: int, generator: torch.Generator) -> dict[str, Any]:
         """Prompts are captions that leave facts open, or empty: what is open only the other output can tell. Or they
         are of the listener's own kind and tell all, also what others cannot, such as a figure's size: connectors shall
-        not drown it."""
+        not drown it.
+        """
         rows, noised = noised_rows(self.table, self.pair, count, generator)
         shared = draw_timesteps(count, generator, max(TIMESTEP_SHIFT[modality] for modality in self.pair))
         apart = torch.rand(count, generator=generator) < APART
