@@ -39,7 +39,7 @@ RUN = """async () => {
     return await end;
 }"""
 REFUSED = """async () => {
-    await app.queuePrompt(0, 1).catch(() => {});  // newer editors raise it, too
+    await app.queuePrompt(0, 1).catch(() => {});  // whether the editor raises the refusal or only shows it
     return Object.values(app.lastNodeErrors);
 }"""
 SET_STEPS = """steps => {
