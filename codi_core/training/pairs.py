@@ -27,9 +27,9 @@ def embed(pipeline: CoDiPipeline, media: Media) -> Float[Tensor, "batch width"]:
     return encoders.encode(pipeline.parts, media)[:, 0].float()
 
 
-def null_embeddings(pipeline: CoDiPipeline) -> dict[Modality, Float[Tensor, "width"]]:
+def null_embeddings(parts: Mapping[str, Any]) -> dict[Modality, Float[Tensor, "width"]]:
     """Per modality the embedding of an empty prompt."""
-    return {modality: encoders.encode_null(pipeline.parts, modality)[0, 0] for modality in Modality}
+    return {modality: encoders.encode_null(parts, modality)[0, 0] for modality in Modality}
 
 
 Columns = dict[str, Tensor]

@@ -6,28 +6,17 @@ can be used (and a stage resumed) at any time.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import torch
-from torch import nn
-
-from ..config import INDEX_NAME, CoDiConfig, mini
-from ..decoders import build_codec
-from ..decoders.mel import MelFrontend
-from ..errors import ConfigError, choose
+from ..config import CoDiConfig
+from ..errors import choose
 from ..modality import Modality
 from ..models.unet import UNet
-from ..parts import DIFFUSER, WEIGHTS_NAME, Parts, attach_tokenizers, build_part, load_part, save_part, write_index
-from ..pipeline import CoDiPipeline
 from ..processes import processes
-from ..sampling import make_scheduler
 from .align import ALIGN_STEPS, AlignObjective, AlignStep, ContrastObjective, ListeningObjective
 from .autoencode import (
     AudioAutoencoderObjective,
@@ -38,16 +27,12 @@ from .autoencode import (
     start_vocoder,
 )
 from .bridge import audio_objective, image_objective, video_objective
-from .captions import corpus
 from .diffuse import PROMPTED_BY, Cones, DiffusionObjective
-from .loop import Objective, OnProgress, Progress, Settings, train
-from .pairs import Columns, fingerprint, kept, make_table, null_embeddings
+from .loop import Objective, OnProgress, Settings, train
+from .pairs import Columns, null_embeddings
 from .source import Source
-from .tokenizers import train_tokenizers
-from .world_source import WorldSource
+from .workshop import Workshop, measure_scale, prepare
 
-CORPUS = 100_000
-SCALE_SAMPLES = 256
 TEXTS_PER_ROW = 8
 """As many times larger are tables of texts alone, which cost next to nothing."""
 
@@ -57,34 +42,6 @@ class Stage(StrEnum):
     BRIDGE = "bridge"
     DIFFUSE = "diffuse"
     ALIGN = "align"
-
-
-class Workshop(Parts):
-    """A model in the making: parts are read from the folder where they exist, and begin with fresh weights else.
-
-    source: what it learns from. on_progress: is told of every step, and of every table as it grows.
-    """
-
-    def __init__(self, config: CoDiConfig, folder: Path, source: Source, on_progress: OnProgress | None = None) -> None:
-        super().__init__(config, folder)
-        self.source = source
-        self.on_progress = on_progress
-
-    def _make(self, name: str) -> nn.Module:
-        assert self.folder is not None
-        arguments = self.config.parts[name]
-        if (self.folder / name / WEIGHTS_NAME).exists():
-            return load_part(self.folder, name, arguments, self.dtype, self.device)
-        torch.manual_seed(0)
-        part = build_part(name, arguments).to(self.device)
-        attach_tokenizers(name, part, self.folder / name)
-        return part
-
-    def write(self, *names: str) -> None:
-        """Keep these parts, in the precision that they are trained in."""
-        assert self.folder is not None
-        for name in names:
-            save_part(self.folder, name, self[name], self.config.parts[name], torch.float32)
 
 
 @dataclass(frozen=True)
@@ -114,6 +71,13 @@ CHOSEN = [field.name for field in fields(TaskSettings) if field.name != "data"]
 """Settings that users choose."""
 
 
+DIFFUSION: dict[Modality, TaskSettings] = {
+    Modality.IMAGE: TaskSettings(steps=7000, batch=64, rows=16_000),
+    Modality.AUDIO: TaskSettings(steps=4500, batch=32, rows=8000),
+    Modality.TEXT: TaskSettings(steps=20_000, batch=128, rows=4000),
+    Modality.VIDEO: TaskSettings(steps=3500, batch=12, learning_rate=4e-4, rows=4000),
+}
+"""Of each modality's diffuser; the video's goes on from the picture's."""
 CONTRAST: dict[tuple[Modality, Modality], TaskSettings] = {
     (Modality.IMAGE, Modality.TEXT): TaskSettings(steps=13_000, batch=128, learning_rate=2e-3, rows=12_000),
     (Modality.AUDIO, Modality.TEXT): TaskSettings(steps=5500, batch=96, learning_rate=2e-3, rows=6000),
@@ -129,114 +93,16 @@ LISTENING: dict[Modality, TaskSettings] = {
 """Of each modality's connectors. Texts are decided last, when the others' environments already tell what they are."""
 
 
-def prepare(
-    folder: Path, config: CoDiConfig, source: Source | None = None, on_progress: OnProgress | None = None
-) -> Workshop:
-    """The workshop in this folder; a new one gets the tokenizers of the procedural world's captions.
-
-    source: by default the procedural world. on_progress: see Workshop.
-    """
-    with processes().main_process_first():
-        if not (folder / INDEX_NAME).exists():
-            _begin(folder, config)
-    source = WorldSource() if source is None else source
-    return Workshop(config.with_modalities(folder), folder, source, on_progress)
-
-
-def _begin(folder: Path, config: CoDiConfig) -> None:
-    if config.parts["clip"]["text"].get("vocab_size") != mini().parts["clip"]["text"]["vocab_size"]:
-        raise ConfigError(
-            f"wanted a model folder to go on from, since {config.name} reads public vocabularies, got {folder} "
-            f"without {INDEX_NAME}; make one by `codi convert`"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        train_tokenizers(corpus(CORPUS, torch.Generator().manual_seed(0)), Path(scratch))
-        places = {"clip": "clip/tokenizer", "bert": "text_autoencoder/encoder_tokenizer"}
-        places["gpt2"] = "text_autoencoder/decoder_tokenizer"
-        for name, place in places.items():
-            (folder / place).parent.mkdir(exist_ok=True)
-            shutil.rmtree(folder / place, ignore_errors=True)
-            (Path(scratch) / name).rename(folder / place)
-    write_index(config, folder)
-
-
-def measure_scale(*modalities: Modality) -> Callable[[Workshop], None]:
-    """Set the latent scale of these modalities so that latents have unit variance, and write it to the index."""
-
-    def measure(workshop: Workshop) -> None:
-        assert workshop.folder is not None
-        # Other tasks may have written the index meanwhile.
-        workshop.config = workshop.config.with_modalities(workshop.folder)
-        entries = dict(workshop.config.modalities)
-        generator = torch.Generator().manual_seed(0)
-        for modality in modalities:
-            entries[modality] = replace(entries[modality], latent_scale=1.0)
-        workshop.config = replace(workshop.config, modalities=entries)
-        with torch.no_grad():
-            for modality in modalities:
-                codec = build_codec(modality, workshop, workshop.config)
-                samples = workshop.source.samples({modality}, modality, range(SCALE_SAMPLES), generator)
-                latent = codec.encode(samples.media[modality])
-                entries[modality] = replace(entries[modality], latent_scale=1 / float(latent.std()))
-        workshop.config = replace(workshop.config, modalities=entries)
-        write_index(workshop.config, workshop.folder)
-
-    return measure
-
-
 def _vocoding(workshop: Workshop, settings: TaskSettings) -> Objective:
-    assert workshop.folder is not None
-    vocoder = _part(workshop, "vocoder")
-    if not (workshop.folder / "vocoder" / WEIGHTS_NAME).exists():
+    vocoder = workshop.trainable("vocoder")
+    if not workshop.has("vocoder"):
         start_vocoder(vocoder)
-    return VocoderObjective(vocoder, workshop.source, _mel(workshop))
-
-
-def _mel(workshop: Workshop) -> MelFrontend:
-    return MelFrontend(**workshop.config.mel)
-
-
-def _table(
-    workshop: Workshop,
-    latents_of: tuple[Modality, ...],
-    prompts_of: tuple[Modality, ...],
-    sayable: Modality,
-    rows: int,
-    seed: int,
-) -> Columns:
-    pipeline = CoDiPipeline(workshop.config, workshop)
-    used = [name for name in workshop if name.startswith(("clip", "clap")) or "autoencoder" in name]
-    named = "-".join([*latents_of, "by", *prompts_of, "saying", sayable, str(rows)])
-    assert workshop.folder is not None
-    made_of = f"{workshop.source.digest}-{fingerprint(workshop, used)}"
-    path = workshop.folder / "tables" / f"{named}-{made_of}.safetensors"
-    with processes().main_process_first():
-        return kept(
-            path,
-            lambda: make_table(
-                pipeline, workshop.source, latents_of, prompts_of, sayable, rows, seed, _telling(workshop, named, rows)
-            ),
-        )
-
-
-def _telling(workshop: Workshop, table: str, rows: int) -> Callable[[int], None]:
-    """Tells of a table's rows as if they were steps."""
-    started = time.monotonic()
-
-    def tell(done: int) -> None:
-        if workshop.on_progress is not None:
-            pace = (time.monotonic() - started) / done
-            workshop.on_progress(Progress(f"table {table}", done, rows, {}, pace * (rows - done)))
-
-    return tell
+    return VocoderObjective(vocoder, workshop.source, workshop.mel())
 
 
 def _diffusion(modality: Modality) -> Callable[[Workshop, TaskSettings], Objective]:
     def build(workshop: Workshop, settings: TaskSettings) -> Objective:
-        name = workshop.config.modalities[modality].diffuser
-        assert workshop.folder is not None
-        if modality in GROWN_FROM and not (workshop.folder / name / WEIGHTS_NAME).exists():
+        if modality in GROWN_FROM and not workshop.has(workshop.config.modalities[modality].diffuser):
             _inherit(workshop, modality, alignment_alone=False)
         text, holds = Modality.TEXT, workshop.source.holds
         if modality is text:
@@ -250,10 +116,9 @@ def _diffusion(modality: Modality) -> Callable[[Workshop, TaskSettings], Objecti
             cheap = {modality, *prompts} == {text}
             rows = settings.rows * TEXTS_PER_ROW if cheap else settings.rows
             kinds = tuple(dict.fromkeys(prompts))
-            tables.append((prompts, _table(workshop, (modality,), kinds, sayable, rows, seed)))
-        diffuser: Any = workshop[name]
-        scheduler = make_scheduler("ddim", workshop.config.noise_schedule)
-        return DiffusionObjective(modality, diffuser, scheduler, tables, _cones(workshop, settings))
+            tables.append((prompts, workshop.table((modality,), kinds, sayable, rows, seed)))
+        diffuser = workshop.diffuser(modality)
+        return DiffusionObjective(modality, diffuser, workshop.scheduler(), tables, _cones(workshop, settings))
 
     return build
 
@@ -261,11 +126,11 @@ def _diffusion(modality: Modality) -> Callable[[Workshop, TaskSettings], Objecti
 def _cones(workshop: Workshop, settings: TaskSettings) -> Cones:
     """Of all kinds of prompts that there are samples of; each from a table of its own, since they need not match."""
     rows = min(CONE_ROWS, settings.rows)
-    nulls = null_embeddings(CoDiPipeline(workshop.config, workshop))
+    nulls = null_embeddings(workshop)
     means = {}
     for modality in Modality:
         if workshop.source.holds({modality}):
-            table = _table(workshop, (), (modality,), modality, rows, seed=1)
+            table = workshop.table((), (modality,), modality, rows, seed=1)
             means[modality] = table[f"prompt_{modality}"].float().mean(dim=(0, 1))
     return Cones(means, {modality: nulls[modality] for modality in means})
 
@@ -276,8 +141,7 @@ GROWN_FROM: dict[Modality, Modality] = {Modality.VIDEO: Modality.IMAGE}
 
 def _inherit(workshop: Workshop, modality: Modality, alignment_alone: bool) -> None:
     """What a diffuser begins with; alignment_alone: V and connectors, as its parent has learned them meanwhile."""
-    names = (workshop.config.modalities[each].diffuser for each in (GROWN_FROM[modality], modality))
-    parent, grown = (workshop[name] for name in names)
+    parent, grown = workshop.diffuser(GROWN_FROM[modality]), workshop.diffuser(modality)
     inherited = {
         name: weight
         for name, weight in parent.state_dict().items()
@@ -294,8 +158,7 @@ def _has_learned_to_listen(diffuser: UNet) -> bool:
 def _contrast(step: AlignStep) -> Callable[[Workshop, TaskSettings], Objective]:
     def build(workshop: Workshop, settings: TaskSettings) -> Objective:
         for modality in step.trained:
-            diffuser = cast(UNet, workshop[workshop.config.modalities[modality].diffuser])
-            if modality in GROWN_FROM and not _has_learned_to_listen(diffuser):
+            if modality in GROWN_FROM and not _has_learned_to_listen(workshop.diffuser(modality)):
                 _inherit(workshop, modality, alignment_alone=True)
         return ContrastObjective(step, *_pair(workshop, step, settings, ()))
 
@@ -304,7 +167,7 @@ def _contrast(step: AlignStep) -> Callable[[Workshop, TaskSettings], Objective]:
 
 def _listening(step: AlignStep, listener: Modality) -> Callable[[Workshop, TaskSettings], Objective]:
     def build(workshop: Workshop, settings: TaskSettings) -> Objective:
-        nulls = null_embeddings(CoDiPipeline(workshop.config, workshop))
+        nulls = null_embeddings(workshop)
         return ListeningObjective((listener,), step.pair, *_pair(workshop, step, settings, (listener,)), nulls)
 
     return build
@@ -312,7 +175,7 @@ def _listening(step: AlignStep, listener: Modality) -> Callable[[Workshop, TaskS
 
 def _alignment(step: AlignStep) -> Callable[[Workshop, TaskSettings], Objective]:
     def build(workshop: Workshop, settings: TaskSettings) -> Objective:
-        nulls = null_embeddings(CoDiPipeline(workshop.config, workshop))
+        nulls = null_embeddings(workshop)
         return AlignObjective(step, *_pair(workshop, step, settings, step.trained), nulls)
 
     return build
@@ -327,14 +190,13 @@ def _pair(
     prompts = tuple(dict.fromkeys((Modality.TEXT, *listeners))) if captioned else step.pair
     # Texts speak of motion beside pictures too, or those made in joint runs never would.
     sayable = Modality.TEXT if Modality.TEXT in step.pair else step.pair[0]
-    table = _table(workshop, step.pair, prompts, sayable, settings.rows, seed=10)
-    diffusers = {modality: workshop[workshop.config.modalities[modality].diffuser] for modality in step.pair}
-    return diffusers, make_scheduler("ddim", workshop.config.noise_schedule), table
+    table = workshop.table(step.pair, prompts, sayable, settings.rows, seed=10)
+    return {modality: workshop.diffuser(modality) for modality in step.pair}, workshop.scheduler(), table
 
 
 def tasks(config: CoDiConfig) -> dict[Stage, dict[str, Task]]:
     """Every stage's tasks in order, with the settings that suit codi-mini."""
-    diffuser = {modality: config.modalities[modality].diffuser for modality in Modality}
+    diffuser = {modality: entry.diffuser for modality, entry in config.modalities.items()}
 
     def aligned(step: AlignStep) -> dict[str, Task]:
         name, parts = "-".join(step.pair), tuple(diffuser[modality] for modality in step.trained)
@@ -354,19 +216,19 @@ def tasks(config: CoDiConfig) -> dict[Stage, dict[str, Task]]:
         Stage.AUTOENCODE: {
             "image_autoencoder": Task(
                 ("image_autoencoder",),
-                lambda workshop, _: AutoencoderObjective(_part(workshop, "image_autoencoder"), workshop.source),
+                lambda workshop, _: AutoencoderObjective(workshop.trainable("image_autoencoder"), workshop.source),
                 TaskSettings(steps=7000, batch=64, learning_rate=1.5e-3),
                 measure_scale(Modality.IMAGE, Modality.VIDEO),
             ),
             "image_decoder": Task(
                 ("image_autoencoder",),
-                lambda workshop, _: DecoderObjective(_part(workshop, "image_autoencoder"), workshop.source),
+                lambda workshop, _: DecoderObjective(workshop.trainable("image_autoencoder"), workshop.source),
                 TaskSettings(steps=3000, batch=48, learning_rate=1e-3),
             ),
             "audio_autoencoder": Task(
                 ("audio_autoencoder",),
                 lambda workshop, _: AudioAutoencoderObjective(
-                    _part(workshop, "audio_autoencoder"), workshop.source, _mel(workshop)
+                    workshop.trainable("audio_autoencoder"), workshop.source, workshop.mel()
                 ),
                 TaskSettings(steps=1500, batch=8, learning_rate=1e-3),
                 measure_scale(Modality.AUDIO),
@@ -378,7 +240,7 @@ def tasks(config: CoDiConfig) -> dict[Stage, dict[str, Task]]:
             ),
             "text_autoencoder": Task(
                 ("text_autoencoder",),
-                lambda workshop, _: TextAutoencoderObjective(_part(workshop, "text_autoencoder"), workshop.source),
+                lambda workshop, _: TextAutoencoderObjective(workshop.trainable("text_autoencoder"), workshop.source),
                 TaskSettings(steps=9000, batch=64, learning_rate=1e-3),
                 measure_scale(Modality.TEXT),
             ),
@@ -386,57 +248,34 @@ def tasks(config: CoDiConfig) -> dict[Stage, dict[str, Task]]:
         Stage.BRIDGE: {
             "clip": Task(
                 ("clip",),
-                lambda workshop, _: image_objective(_part(workshop, "clip"), workshop.source),
+                lambda workshop, _: image_objective(workshop.trainable("clip"), workshop.source),
                 TaskSettings(steps=5000, batch=64, learning_rate=1e-3, precision="fp32"),
             ),
             "clip_video": Task(
                 ("clip",),
-                lambda workshop, _: video_objective(_part(workshop, "clip"), workshop.source),
+                lambda workshop, _: video_objective(workshop.trainable("clip"), workshop.source),
                 TaskSettings(steps=1200, batch=16, learning_rate=5e-4),
             ),
             "clap": Task(
                 ("clap",),
-                lambda workshop, _: audio_objective(_part(workshop, "clip"), _part(workshop, "clap"), workshop.source),
+                lambda workshop, _: audio_objective(
+                    workshop.trainable("clip"), workshop.trainable("clap"), workshop.source
+                ),
                 TaskSettings(steps=1300, batch=64, learning_rate=1e-3),
             ),
         },
         Stage.DIFFUSE: {
-            diffuser[Modality.IMAGE]: Task(
-                (diffuser[Modality.IMAGE],),
-                _diffusion(Modality.IMAGE),
-                TaskSettings(steps=7000, batch=64, rows=16000),
-            ),
-            diffuser[Modality.AUDIO]: Task(
-                (diffuser[Modality.AUDIO],),
-                _diffusion(Modality.AUDIO),
-                TaskSettings(steps=4500, batch=32, rows=8000),
-            ),
-            diffuser[Modality.TEXT]: Task(
-                (diffuser[Modality.TEXT],),
-                _diffusion(Modality.TEXT),
-                TaskSettings(steps=20_000, batch=128, rows=4000),
-            ),
-            diffuser[Modality.VIDEO]: Task(
-                (diffuser[Modality.VIDEO],),
-                _diffusion(Modality.VIDEO),
-                TaskSettings(steps=3500, batch=12, learning_rate=4e-4, rows=4000),
-            ),
+            diffuser[modality]: Task((diffuser[modality],), _diffusion(modality), settings)
+            for modality, settings in DIFFUSION.items()
         },
         Stage.ALIGN: {name: task for step in ALIGN_STEPS for name, task in aligned(step).items()},
     }
 
 
-def _part(workshop: Workshop, name: str) -> Any:
-    """A part to be trained; loaded ones come frozen."""
-    part = workshop[name].train()
-    return part if name.startswith(DIFFUSER) else part.requires_grad_(True)
-
-
 def run_task(workshop: Workshop, task: Task, name: str, settings: TaskSettings) -> None:
     """Train one task to its end and write its parts."""
-    assert workshop.folder is not None
     objective = task.build(workshop, settings)
-    train(name, objective, settings, workshop.folder / "runs" / name, workshop.on_progress)
+    train(name, objective, settings, workshop.home / "runs" / name, workshop.on_progress)
     for part in task.parts:
         workshop[part].eval().requires_grad_(False)
     place = processes()
@@ -444,7 +283,7 @@ def run_task(workshop: Workshop, task: Task, name: str, settings: TaskSettings) 
         workshop.write(*task.parts)
         task.finish(workshop)
     place.wait_for_everyone()
-    workshop.config = workshop.config.with_modalities(workshop.folder)
+    workshop.reread_index()
 
 
 def run_stage(

@@ -19,9 +19,9 @@ from comfyui_codi.codi_core.config import mini, tiny
 from comfyui_codi.codi_core.errors import ConfigError
 from comfyui_codi.codi_core.modality import Modality
 from comfyui_codi.codi_core.pipeline import BUNDLED, CoDiPipeline
-from comfyui_codi.codi_core.training import stages
 from comfyui_codi.codi_core.training.command import train_command
-from comfyui_codi.codi_core.training.stages import Stage, prepare, run_stage, tasks
+from comfyui_codi.codi_core.training.stages import Stage, run_stage, tasks
+from comfyui_codi.codi_core.training.workshop import prepare
 
 SHORT = {"steps": 1, "batch": 2, "rows": 4, "precision": "fp32"}
 
@@ -53,7 +53,7 @@ def test_a_task_writes_the_parts_it_trains_and_no_others(folder: Path, stage: St
 
 def test_videos_hear_and_are_heard_as_pictures_are_until_they_have_learned_it_themselves(tmp_path: Path) -> None:
     workshop = prepare(tmp_path, tiny())
-    picture, video = (workshop[workshop.config.modalities[m].diffuser] for m in (Modality.IMAGE, Modality.VIDEO))
+    picture, video = workshop.diffuser(Modality.IMAGE), workshop.diffuser(Modality.VIDEO)
     contrast = tasks(tiny())[Stage.ALIGN]["video-audio-contrast"]
 
     def begin(value: float) -> dict[str, float]:
@@ -92,19 +92,6 @@ def test_a_table_tells_of_its_rows_before_the_steps_begin(folder: Path) -> None:
 def test_a_model_made_by_all_stages_still_runs(folder: Path) -> None:
     made = CoDiPipeline.from_pretrained(folder)(["a red circle"], list(Modality), steps=1)
     assert set(made) == set(Modality)
-
-
-def test_latent_scales_bring_latents_to_unit_variance(folder: Path) -> None:
-    workshop = prepare(folder, mini())
-    stages.measure_scale(Modality.IMAGE)(workshop)
-    scale = workshop.config.modalities[Modality.IMAGE].latent_scale
-    assert prepare(folder, mini()).config.modalities[Modality.IMAGE].latent_scale == scale
-    assert 0.1 < scale < 10
-
-
-def test_a_new_folder_gets_tokenizers_that_fit_the_preset(tmp_path: Path) -> None:
-    workshop = prepare(tmp_path / "new", mini())
-    workshop["clip"], workshop["text_autoencoder"]
 
 
 def test_the_command_names_unknown_stages_tasks_and_settings(folder: Path, tmp_path: Path) -> None:
