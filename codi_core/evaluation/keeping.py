@@ -62,7 +62,7 @@ class Keeping:
         pairs, facts = report["pairs"], list(map(str, MAIN_FACTS))
         nothing = {"mean": float("nan")}
         shares = [[found.get(fact, nothing)["mean"] for fact in facts] for found in pairs.values()]
-        drawn, axes = figure(width=4.0, height=4.4)
+        drawn, axes = figure(width=4.4, height=4.4)
         heat_map(axes, shares, rows=list(pairs), columns=facts)
         axes.set(title="Facts of what was kept, in percent", ylabel="kept → made, prompt empty")
         return drawn

@@ -67,5 +67,5 @@ class Similarity:
         axes.errorbar(means, places, xerr=reach, fmt="o", capsize=3)
         axes.axvline(0, color="grey", linewidth=1)
         axes.set_yticks(places, list(gains), fontsize=7)
-        axes.set(title="SIM of outputs made together, less that of outputs made apart", xlabel="cosine")
+        axes.set(title="SIM of outputs made together", xlabel="cosine, less that of outputs made apart")
         return drawn

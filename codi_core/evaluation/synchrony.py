@@ -81,11 +81,12 @@ class Synchrony:
 
     def draw(self, report: Mapping[str, Any]) -> Figure:
         drawn, axes = figure(width=6.0, height=3.2)
-        furthest = BOUNCE_PERIOD_RANGE_S[1] / 2 / report["frame_s"]
         for way, entry in report["ways"].items():
             label = f"{way}: median {entry['median error, in frames']['mean']:.2f} frames"
-            frames = [apart_s / report["frame_s"] for apart_s in entry["apart_s"]]
-            axes.hist(frames, bins=20, range=(0, furthest), alpha=0.5, label=label)
-        axes.set(title="From a bounce seen to the nearest one heard", xlabel="video frames", ylabel="clips")
+            frames = sorted(apart_s / report["frame_s"] for apart_s in entry["apart_s"])
+            axes.step(frames, [rank / len(frames) for rank, _ in enumerate(frames, start=1)], where="post", label=label)
+        furthest = BOUNCE_PERIOD_RANGE_S[1] / 2 / report["frame_s"]
+        axes.set(title="From a bounce seen to the nearest one heard", xlabel="video frames", ylabel="share of clips")
+        axes.set_xlim(0, furthest)
         axes.legend(fontsize=7)
         return drawn
