@@ -107,16 +107,16 @@ def generate(
         str,
         typer.Option(
             help="paper: outputs see one another. released: each sees itself, as in the published code. mutual: each "
-            "is a prompt for the others, for weights that were not trained to agree; slower."
+            "is a prompt for the others, for weights that were not trained to agree; slower. both: paper and mutual."
         ),
     ] = "paper",
     coupling: Annotated[
-        float, typer.Option(help="With mutual: share of the other outputs in an output's condition.")
+        float, typer.Option(help="With mutual and both: share of the other outputs in an output's condition.")
     ] = 0.8,
     coupling_start: Annotated[
-        float, typer.Option(help="With mutual: share of the steps before outputs look at one another.")
+        float, typer.Option(help="With mutual and both: share of the steps before outputs look at one another.")
     ] = 0.3,
-    coupling_interval: Annotated[int, typer.Option(help="With mutual: steps from one look to the next.")] = 1,
+    coupling_interval: Annotated[int, typer.Option(help="With mutual and both: steps from one look to the next.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Start of the noise. The same one gives the same files.")] = 0,
     count: Annotated[int, typer.Option(min=1, help="How many to make of each.")] = 1,
     output_dir: OutputDir = OUTPUT_DIR,

@@ -23,7 +23,7 @@ from .fitting import fit
 from .geometry import filled, latent_shape
 from .mixing import MixMode, mix
 from .modality import Modality
-from .models.joint import Alignment, JointDenoiser
+from .models.joint import COUPLED, Alignment, JointDenoiser
 from .models.unet import UNet
 from .mutual import Coupling, MutualConditioning
 from .offload import OFFLOADING, Offload
@@ -129,7 +129,7 @@ class CoDiPipeline:
         """Latents of all the outputs, denoised together; one per row of the condition.
 
         guidance: one scale, or one per modality; 1 follows the prompt alone; None takes the model's own scales.
-        coupling: how strongly outputs prompt one another with the alignment "mutual".
+        coupling: how strongly outputs prompt one another with the alignments "mutual" and "both".
         known: latents of `encode_latent` or of another run. They are among the outputs, and the others are made to fit
         them. Sizes that are left open become those of what is known.
         strength: how much of what is known changes: 0 keeps it, 1 makes it anew. Where a mask of it is 0, it stays.
@@ -169,7 +169,7 @@ class CoDiPipeline:
             steps=steps,
             guidance=guidance,
             generators=generators,
-            mutual=self._mutual(outputs, coupling) if denoiser.alignment is Alignment.MUTUAL else None,
+            mutual=self._mutual(outputs, coupling) if denoiser.alignment in COUPLED else None,
             known={modality: self._known(known, modality, strength, rows) for modality in known.samples},
             on_step=on_step,
         )

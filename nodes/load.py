@@ -74,7 +74,7 @@ class LoadCoDi(io.ComfyNode):
                     default=str(Alignment.PAPER),
                     tooltip="How outputs made together influence one another. paper: each output sees the "
                     "others. released: each sees only itself, as in the published code. mutual: each is a prompt for "
-                    "the others, for weights that were not trained to agree; slower.",
+                    "the others, for weights that were not trained to agree; slower. both: paper and mutual.",
                 ),
             ],
             outputs=[CoDiModel.Output("model", tooltip="The model, for the nodes of this pack.")],

@@ -65,7 +65,10 @@ class NativeModel(io.ComfyNode):
             description="CoDi for KSampler and all of ComfyUI's other samplers, schedulers and guiders: the chosen "
             "outputs are denoised together as one latent.",
             inputs=[
-                CoDiModel.Input("model", tooltip="The model from Load CoDi. Of its alignments, mutual has no effect."),
+                CoDiModel.Input(
+                    "model",
+                    tooltip="The model from Load CoDi. Of its alignments, mutual has no effect, and both is paper.",
+                ),
                 CoDiCondition.Input("condition", tooltip="What to make, from Encode Modality or a mixture."),
                 *choice_inputs(),
                 *size_inputs(),

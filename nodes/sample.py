@@ -96,7 +96,7 @@ def _guidance_inputs() -> list[io.Float.Input]:
 
 
 def _coupling_inputs() -> list[io.Int.Input | io.Float.Input]:
-    """Fields of Coupling, of use with one alignment only."""
+    """Fields of Coupling, of use with some alignments only."""
     defaults = Coupling()
     folded = {"optional": True, "extra_dict": {"advanced": True}}
     share = {"min": 0.0, "max": 1.0, "step": 0.05}
@@ -104,16 +104,16 @@ def _coupling_inputs() -> list[io.Int.Input | io.Float.Input]:
         io.Float.Input(
             "coupling",
             default=defaults.weight,
-            tooltip="With the alignment mutual: share of the other outputs in what each output is told, the rest is "
-            "the condition's. 0: none.",
+            tooltip="With the alignments mutual and both: share of the other outputs in what each output is told, "
+            "the rest is the condition's. 0: none.",
             **share,
             **folded,
         ),
         io.Float.Input(
             "coupling_start",
             default=defaults.start,
-            tooltip="With the alignment mutual: share of the steps before outputs begin to look at one another. Too "
-            "early, they agree on always the same.",
+            tooltip="With the alignments mutual and both: share of the steps before outputs begin to look at one "
+            "another. Too early, they agree on always the same.",
             **share,
             **folded,
         ),
@@ -122,7 +122,8 @@ def _coupling_inputs() -> list[io.Int.Input | io.Float.Input]:
             default=defaults.interval,
             min=1,
             max=100,
-            tooltip="With the alignment mutual: steps from one look to the next. More are faster and agree less.",
+            tooltip="With the alignments mutual and both: steps from one look to the next. More are faster and agree "
+            "less.",
             **folded,
         ),
     ]

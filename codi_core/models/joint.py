@@ -30,11 +30,13 @@ class Alignment(StrEnum):
     released: its own, as the released inference code does, so that outputs don't influence one another.
     mutual: nobody's; instead, what each output is becoming is a prompt for the others (mutual.py). For weights without
     environment encoders, such as the published ones.
+    both: the others' environments, and what they are becoming as a prompt as well.
     """
 
     PAPER = "paper"
     RELEASED = "released"
     MUTUAL = "mutual"
+    BOTH = "both"
 
 
 def _others(modality: Modality, environments: Environments) -> Tensor | None:
@@ -50,8 +52,11 @@ def _own(modality: Modality, environments: Environments) -> Tensor | None:
 _SEEN: dict[Alignment, Callable[[Modality, Environments], Tensor | None]] = {
     Alignment.PAPER: _others,
     Alignment.RELEASED: _own,
+    Alignment.BOTH: _others,
 }
 """Alignments that need environments."""
+COUPLED = {Alignment.MUTUAL, Alignment.BOTH}
+"""Alignments in which outputs are prompts for one another."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import torch
 from comfyui_codi.codi_core.errors import CheckpointError, CoDiError, ConfigError, PromptError, ShapeError
 from comfyui_codi.codi_core.modality import Modality
 from comfyui_codi.codi_core.models.joint import Alignment
+from comfyui_codi.codi_core.mutual import Coupling
 from comfyui_codi.codi_core.parts import Parts
 from comfyui_codi.codi_core.pipeline import CoDiPipeline
 from comfyui_codi.codi_core.sampling import SchedulerName
@@ -86,7 +87,7 @@ def test_the_same_seed_gives_the_same_latents_bit_by_bit(scheduler, tiny_pipelin
     assert not equal(runs[0], runs[2], AUDIO)
 
 
-@pytest.mark.parametrize("alignment", ["paper", "released", "mutual"])
+@pytest.mark.parametrize("alignment", ["paper", "released", "mutual", "both"])
 def test_the_order_of_outputs_does_not_matter(alignment, tiny_pipeline, condition):
     one = tiny_pipeline.sample(condition, to=[VIDEO, AUDIO, TEXT], steps=2, alignment=alignment)
     other = tiny_pipeline.sample(condition, to=[TEXT, VIDEO, AUDIO], steps=2, alignment=alignment)
@@ -101,12 +102,24 @@ def test_in_released_alignment_a_further_output_changes_no_other_one(tiny_pipeli
     assert equal(two, three, VIDEO, AUDIO)
 
 
-@pytest.mark.parametrize("alignment", ["paper", "mutual"])
+@pytest.mark.parametrize("alignment", ["paper", "mutual", "both"])
 def test_a_further_output_is_heeded(alignment, tiny_pipeline, condition):
     two = tiny_pipeline.sample(condition, to=[VIDEO, AUDIO], steps=2, alignment=alignment)
     three = tiny_pipeline.sample(condition, to=[TEXT, VIDEO, AUDIO], steps=2, alignment=alignment)
     assert not equal(two, three, VIDEO)
     assert not equal(two, three, AUDIO)
+
+
+def test_both_is_paper_with_prompts_of_one_another(tiny_pipeline, condition):
+    settings = {"to": [VIDEO, AUDIO], "steps": 3}
+    paper = tiny_pipeline.sample(condition, alignment="paper", **settings)
+    uncoupled = tiny_pipeline.sample(condition, alignment="both", coupling=Coupling(weight=0.0), **settings)
+    assert equal(paper, uncoupled, VIDEO, AUDIO)
+    both = tiny_pipeline.sample(condition, alignment="both", **settings)
+    for alone in ("paper", "mutual"):
+        made = tiny_pipeline.sample(condition, alignment=alone, **settings)
+        assert not equal(both, made, VIDEO)
+        assert not equal(both, made, AUDIO)
 
 
 @pytest.mark.parametrize("alignment", ["paper", "released"])

@@ -13,7 +13,7 @@ from comfyui_codi.codi_core.models.joint import Alignment, JointDenoiser
 from comfyui_codi.codi_core.models.unet import at_positions
 
 TEXT, IMAGE, VIDEO, AUDIO = Modality
-PAPER, RELEASED, MUTUAL = Alignment
+PAPER, RELEASED, MUTUAL, BOTH = Alignment
 SHAPES = {TEXT: (2, 6), IMAGE: (2, 4, 4, 4), VIDEO: (2, 4, 3, 4, 4), AUDIO: (2, 4, 4, 8)}
 STEP = torch.tensor([400, 400])
 SETS = [pair for count in (2, 3, 4) for pair in combinations(Modality, count)]
@@ -137,6 +137,13 @@ def test_an_event_is_told_to_the_frame_at_its_moment(timed):
     )
     changed = (before - after).abs().sum(dim=(1, 2)) > 0
     assert changed.tolist() == [False, False, True] * 2
+
+
+@pytest.mark.parametrize("outputs", SETS, ids="+".join)
+def test_in_both_alignments_together_a_step_is_the_papers(outputs, denoise):
+    """Prompts differ, and they are given from outside."""
+    for modality, noise in denoise(outputs, BOTH).items():
+        assert torch.equal(noise, denoise(outputs, PAPER)[modality])
 
 
 @pytest.mark.parametrize("outputs", SETS, ids="+".join)
