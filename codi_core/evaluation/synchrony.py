@@ -84,7 +84,7 @@ class Synchrony:
         for way, entry in report["ways"].items():
             label = f"{way}: median {entry['median error, in frames']['mean']:.2f} frames"
             frames = sorted(apart_s / report["frame_s"] for apart_s in entry["apart_s"])
-            axes.step(frames, [rank / len(frames) for rank, _ in enumerate(frames, start=1)], where="post", label=label)
+            axes.step(frames, [rank / len(frames) for rank in range(1, len(frames) + 1)], where="post", label=label)
         furthest = BOUNCE_PERIOD_RANGE_S[1] / 2 / report["frame_s"]
         axes.set(title="From a bounce seen to the nearest one heard", xlabel="video frames", ylabel="share of clips")
         axes.set_xlim(0, furthest)

@@ -18,7 +18,7 @@ from ..decoders import build_codec
 from ..decoders.mel import MelFrontend
 from ..errors import ConfigError
 from ..modality import Modality
-from ..parts import DIFFUSER, WEIGHTS_NAME, Parts, attach_tokenizers, build_part, load_part, save_part, write_index
+from ..parts import WEIGHTS_NAME, Parts, attach_tokenizers, build_part, load_part, save_part, write_index
 from ..pipeline import CoDiPipeline
 from ..processes import processes
 from ..sampling import make_scheduler
@@ -41,9 +41,14 @@ class Workshop(Parts):
 
     def __init__(self, config: CoDiConfig, folder: Path, source: Source, on_progress: OnProgress | None = None) -> None:
         super().__init__(config, folder)
-        self.home = folder
         self.source = source
         self.on_progress = on_progress
+
+    @property
+    def home(self) -> Path:
+        """The folder, which a model that is only used may lack."""
+        assert self.folder is not None
+        return self.folder
 
     def _make(self, name: str) -> nn.Module:
         arguments = self.config.parts[name]
@@ -59,9 +64,8 @@ class Workshop(Parts):
         return (self.home / name / WEIGHTS_NAME).exists()
 
     def trainable(self, name: str) -> Any:
-        """A part to be trained; loaded ones come frozen. Of a diffuser its objective says what learns."""
-        part = self[name].train()
-        return part if name.startswith(DIFFUSER) else part.requires_grad_(True)
+        """A part that learns as a whole; loaded ones come frozen."""
+        return self[name].train().requires_grad_(True)
 
     def diffuser(self, modality: Modality) -> Any:
         """The diffuser of a modality."""

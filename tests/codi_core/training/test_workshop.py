@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from comfyui_codi.codi_core.config import mini
 from comfyui_codi.codi_core.modality import Modality
@@ -22,5 +23,11 @@ def test_latent_scales_bring_latents_to_unit_variance(tmp_path: Path) -> None:
 
 
 def test_a_new_folder_gets_tokenizers_that_fit_the_preset(tmp_path: Path) -> None:
-    workshop = prepare(tmp_path / "new", mini())
-    workshop["clip"], workshop["text_autoencoder"]
+    workshop: Any = prepare(tmp_path / "new", mini())
+    sentence = "a red circle bounces"
+    assert workshop["clip"].encode_text([sentence]).isfinite().all()
+    text_autoencoder = workshop["text_autoencoder"]
+    _, *tokens, _ = text_autoencoder.decoder_ids([sentence])[0].tolist()
+    assert text_autoencoder.decoded(tokens).strip() == sentence
+    ids, _ = text_autoencoder.encoder_ids([sentence])
+    assert text_autoencoder.tokenizer_encoder.unk_token_id not in ids
