@@ -106,17 +106,25 @@ def generate(
     alignment: Annotated[
         str,
         typer.Option(
-            help="paper: outputs see one another. released: each sees itself, as in the published code. mutual: each "
-            "is a prompt for the others, for weights that were not trained to agree; slower. both: paper and mutual."
+            help="paper: outputs see one another. released: each sees itself, as in the published code. mutual: what "
+            "is made is a prompt for what is made after it, for weights that were not trained to agree. both: paper "
+            "and mutual; outputs agree best."
         ),
     ] = "paper",
     coupling: Annotated[
         float, typer.Option(help="With mutual and both: share of the other outputs in an output's condition.")
     ] = 0.8,
     coupling_start: Annotated[
-        float, typer.Option(help="With mutual and both: share of the steps before outputs look at one another.")
+        float, typer.Option(help="With mutual and both: share of its steps before others look at an output.")
     ] = 0.3,
     coupling_interval: Annotated[int, typer.Option(help="With mutual and both: steps from one look to the next.")] = 1,
+    coupling_lead: Annotated[
+        float,
+        typer.Option(
+            help="With mutual and both: share of the steps by which text is ahead of video, video of audio, audio of "
+            "image. 0: all at once. 1: one after another."
+        ),
+    ] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Start of the noise. The same one gives the same files.")] = 0,
     count: Annotated[int, typer.Option(min=1, help="How many to make of each.")] = 1,
     output_dir: OutputDir = OUTPUT_DIR,
@@ -143,7 +151,7 @@ def generate(
         guidance=guidance,
         scheduler=scheduler,
         alignment=alignment,
-        coupling=Coupling(weight=coupling, start=coupling_start, interval=coupling_interval),
+        coupling=Coupling(weight=coupling, start=coupling_start, interval=coupling_interval, lead=coupling_lead),
         seed=seed,
     )
 

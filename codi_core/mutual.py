@@ -7,11 +7,12 @@ conditions. It is CoDi's composable conditioning, turned on its outputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
+from .course import Course
 from .errors import ConfigError
 from .mixing import mix
 from .modality import Modality
@@ -25,27 +26,34 @@ EncodeOutput = Callable[[Modality, Tensor], Condition]
 class Coupling:
     """How strongly and when outputs condition one another.
 
-    weight: share of the other outputs in an output's condition, 0 to 1; the rest is the prompt's. start: share of the
-    steps that are taken before, 0 to 1: what comes of noise alone says nothing, and agreement on it would be agreement
-    on the same few things. interval: steps from one look at one another to the next.
-    Each look costs one decoding and one encoding of every output, besides the step's own work.
+    weight: share of the other outputs in an output's condition, 0 to 1; the rest is the prompt's. start: share of its
+    steps that an output has had before it is listened to, 0 to 1: what comes of noise alone says nothing, and agreement
+    on it would be agreement on the same few things. interval: steps from one look at an output to the next. lead: share
+    of the steps by which each output is ahead of the next, 0 to 1. 0: all at once, in which each listens to all
+    others; else each listens to those ahead of it, which have decided already what it still can follow.
+    Each look costs one decoding and one encoding of an output, besides the steps' own work.
     """
 
     weight: float = 0.8
     start: float = 0.3
     interval: int = 1
+    lead: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("weight", "start"):
+        for name in ("weight", "start", "lead"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"the coupling's {name} must lie between 0 and 1, got {getattr(self, name)}")
         if self.interval < 1:
             raise ConfigError(f"the coupling's interval must be at least 1 step, got {self.interval}")
 
-    def looks(self, step: int, steps: int) -> bool:
-        """Whether outputs look at one another between step `step` (from 1 on) and the next."""
-        first = max(1, round(self.start * steps))
-        return self.weight > 0 and first <= step < steps and (step - first) % self.interval == 0
+    def looks(self, reached: int, steps: int, last: int | None) -> bool:
+        """Whether it is time to look at an output that has had `reached` of its steps.
+
+        last: how many they were at the last look; None: nobody looked yet.
+        """
+        if reached < max(1, round(self.start * steps)) or reached == last:
+            return False
+        return last is None or reached == steps or reached - last >= self.interval
 
 
 @dataclass(frozen=True)
@@ -55,15 +63,42 @@ class MutualConditioning:
     coupling: Coupling
     encode_output: EncodeOutput
 
-    def said(self, clean: Mapping[Modality, Tensor]) -> dict[Modality, Condition]:
-        """What each output says as a prompt."""
-        return {modality: self.encode_output(modality, latent) for modality, latent in clean.items()}
-
-    def conditions(self, prompt: Condition, said: Mapping[Modality, Condition]) -> dict[Modality, Condition]:
-        """Per output the prompt, mixed with what all the others say; every other one weighs the same."""
+    def condition(self, prompt: Condition, heard: Sequence[Condition]) -> Condition:
+        """The prompt, mixed with what others say, each of whom weighs the same; the prompt where nobody says
+        anything."""
+        if not heard:
+            return prompt
         weight = self.coupling.weight
-        mixed = {}
-        for modality in said:
-            others = [condition for other, condition in said.items() if other != modality]
-            mixed[modality] = mix([prompt, *others], [1 - weight] + [weight / len(others)] * len(others))
-        return mixed
+        return mix([prompt, *heard], [1 - weight] + [weight / len(heard)] * len(heard))
+
+
+class Conversation:
+    """What the outputs of one run have said so far. Only who is listened to is asked."""
+
+    def __init__(self, mutual: MutualConditioning, course: Course) -> None:
+        self.mutual, self.course = mutual, course
+        self.said: dict[Modality, Condition] = {}
+        self.asked_at: dict[Modality, int] = {}
+
+    def conditions(
+        self,
+        prompts: Mapping[Modality, Condition],
+        becoming: Mapping[Modality, Tensor],
+        reached: Mapping[Modality, int],
+    ) -> dict[Modality, Condition]:
+        """Per output that takes a step the condition for it.
+
+        prompts: of those that take a step. becoming: clean latents, as far as they are known. reached: steps that those
+        have had that have begun.
+        """
+        heard = {modality: self.course.ahead_of(modality) for modality in prompts}
+        for other in {other for others in heard.values() for other in others}:
+            if self.mutual.coupling.looks(reached[other], self.course.steps, self.asked_at.get(other)):
+                self.said[other] = self.mutual.encode_output(other, becoming[other])
+                self.asked_at[other] = reached[other]
+        return {
+            modality: self.mutual.condition(
+                prompt, [self.said[other] for other in heard[modality] if other in self.said]
+            )
+            for modality, prompt in prompts.items()
+        }

@@ -163,13 +163,14 @@ class CoDiPipeline:
             scheduler=scheduler,
             noise_schedule=self.config.noise_schedule,
         )
+        coupled = denoiser.alignment in COUPLED and coupling.weight > 0
         samples = sampler.sample(
             {modality: start.to(self.parts.device) for modality, start in noise.items()},
             condition,
             steps=steps,
             guidance=guidance,
             generators=generators,
-            mutual=self._mutual(outputs, coupling) if denoiser.alignment in COUPLED else None,
+            mutual=self._mutual(outputs, coupling) if coupled else None,
             known={modality: self._known(known, modality, strength, rows) for modality in known.samples},
             on_step=on_step,
         )

@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -19,10 +20,12 @@ from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepSchedu
 from jaxtyping import Float
 from torch import Tensor
 
+from .course import Course
 from .errors import ConfigError, ShapeError, choose
 from .modality import Modality
 from .models.joint import JointDenoiser
-from .mutual import MutualConditioning
+from .models.layers import Memories
+from .mutual import Conversation, MutualConditioning
 from .values import Condition
 
 TRAINING_TIMESTEPS = 1000
@@ -114,15 +117,16 @@ def starting_noise(shape: Sequence[int], rows: int, generator: torch.Generator) 
 class StepReport:
     """What the sampler tells after each step.
 
-    step: from 1 to steps. latents: as they are now, per modality. clean: what those that are being changed would become
-    if the networks were right already. begins: after how many steps each begins to change; `steps` if it is kept.
+    step: from 1 to steps, the run's; an output may wait in some of them for others. latents: as they are now, per
+    modality. clean: what those that are being changed would become if the networks were right already. shares: of the
+    steps that change an output, those it has had, 0 to 1; None if it is kept.
     """
 
     step: int
     steps: int
     latents: Mapping[Modality, Tensor]
     clean: Mapping[Modality, Tensor]
-    begins: Mapping[Modality, int]
+    shares: Mapping[Modality, float | None]
 
 
 OnStep = Callable[[StepReport], None]
@@ -201,42 +205,37 @@ class JointSampler:
             latents[modality] = latent * scheduler.init_noise_sigma
         return latents
 
-    def contexts(
-        self, conditions: Mapping[Modality, Condition], scales: Mapping[Modality, float]
-    ) -> dict[Modality, Any]:
-        """Per output the prepared prompt; where guidance acts, with the null prompt's rows in front."""
-        rows = {
-            modality: one.embedding if scales[modality] == 1 else torch.cat([one.null, one.embedding])
-            for modality, one in conditions.items()
-        }
-        return {modality: self.denoiser.prepare_context(modality, context) for modality, context in rows.items()}
+    def context(self, condition: Condition, modality: Modality, scale: float) -> Memories:
+        """One output's prepared prompt; where guidance acts, with the null prompt's rows in front."""
+        rows = condition.embedding if scale == 1 else torch.cat([condition.null, condition.embedding])
+        return self.denoiser.prepare_context(modality, rows)
 
     def noise(
         self,
         latents: Mapping[Modality, Tensor],
-        timestep: Tensor,
-        contexts: Mapping[Modality, Any],
+        timesteps: Mapping[Modality, Tensor],
+        contexts: Mapping[Modality, Memories],
         scales: Mapping[Modality, float],
-        kept: Mapping[Modality, Tensor] | None = None,
     ) -> dict[Modality, Tensor]:
         """The guided model output per modality with a context: null + scale · (prompt - null); one branch where the
         scale is 1.
 
-        kept: clean latents of outputs that never change. The others hear them as they are, not as noisy as they are
-        themselves: facts that show late in the one are already decided in the other by then.
+        timesteps: one number per latent; where there is none, the latent is clean: it is kept, or done. The others hear
+        it as it is: facts that show late in them are already decided in it.
         """
         batch = len(next(iter(latents.values())))
-        rows = timestep.expand(batch)
-        inputs = {
-            modality: self.schedulers[modality].scale_model_input(latent, timestep)
-            for modality, latent in latents.items()
-        }
-        kept = kept or {}
-        timesteps = {modality: torch.zeros_like(rows) if modality in kept else rows for modality in inputs}
-        environments = self.denoiser.environments({**inputs, **kept}, timesteps)
+        inputs, rows = dict(latents), {}
+        for modality, latent in latents.items():
+            scheduler = self.schedulers[modality]
+            if modality in timesteps:
+                # Some remember the first timestep that they are asked for as the one they begin with.
+                asked = scheduler if modality in contexts else copy(scheduler)
+                inputs[modality] = asked.scale_model_input(latent, timesteps[modality])
+            rows[modality] = timesteps.get(modality, torch.zeros_like(scheduler.timesteps[0])).expand(batch)
+        environments = self.denoiser.environments(inputs, rows) if contexts else {}
         guided = {}
         for modality, context in contexts.items():
-            output = self.denoiser.denoise(modality, inputs[modality], rows, context, environments).float()
+            output = self.denoiser.denoise(modality, inputs[modality], rows[modality], context, environments).float()
             if len(output) != batch:
                 null, prompted = output.chunk(2)
                 output = null + scales[modality] * (prompted - null)
@@ -244,12 +243,15 @@ class JointSampler:
         return guided
 
     def clean(
-        self, outputs: Mapping[Modality, Tensor], timestep: Tensor, latents: Mapping[Modality, Tensor]
+        self,
+        outputs: Mapping[Modality, Tensor],
+        timesteps: Mapping[Modality, Tensor],
+        latents: Mapping[Modality, Tensor],
     ) -> dict[Modality, Tensor]:
         """The clean latents that the networks' outputs point to (DDIM paper, formula 9; and its like for v)."""
         found = {}
         for modality, output in outputs.items():
-            scheduler = self.schedulers[modality]
+            scheduler, timestep = self.schedulers[modality], timesteps[modality]
             noisy = scheduler.scale_model_input(latents[modality], timestep)
             signal_power = scheduler.alphas_cumprod[int(timestep)].to(noisy.device)
             signal, level = signal_power.sqrt(), (1 - signal_power).sqrt()
@@ -262,14 +264,14 @@ class JointSampler:
     def step(
         self,
         noise: Mapping[Modality, Tensor],
-        timestep: Tensor,
+        timesteps: Mapping[Modality, Tensor],
         latents: Mapping[Modality, Tensor],
         generators: Mapping[Modality, torch.Generator],
     ) -> dict[Modality, Tensor]:
         """The latents of the next timestep. Raises ShapeError where they are no longer finite."""
         following = {}
         for modality, output in noise.items():
-            scheduler = self.schedulers[modality]
+            scheduler, timestep = self.schedulers[modality], timesteps[modality]
             fresh_noise = {"generator": generators[modality]} if takes_generator(scheduler) else {}
             stepped = scheduler.step(output, timestep, latents[modality], **fresh_noise)
             following[modality] = stepped.prev_sample
@@ -282,15 +284,17 @@ class JointSampler:
 
     def known_at(
         self,
-        index: int,
+        reached: Mapping[Modality, int],
         latents: Mapping[Modality, Tensor],
         noise: Mapping[Modality, Tensor],
         known: Mapping[Modality, Known],
     ) -> dict[Modality, Tensor]:
-        """The latents before step `index` (from 0 on), or after the last one, with what is known where it is kept."""
+        """The latents after so many of their steps, with what is known where it is kept."""
         placed = dict(latents)
         for modality, one in known.items():
-            scheduler = self.schedulers[modality]
+            if modality not in reached:
+                continue
+            scheduler, index = self.schedulers[modality], reached[modality]
             steps, first = len(scheduler.timesteps), one.first_step(len(scheduler.timesteps))
             if index < steps:
                 level = scheduler.add_noise(one.latent, noise[modality], scheduler.timesteps[index : index + 1])
@@ -326,25 +330,38 @@ class JointSampler:
         known = known or {}
         scales = guidance_scales(guidance, noise)
         latents = self.start(noise, steps)
-        timesteps = next(iter(self.schedulers.values())).timesteps
+        timesteps = self.schedulers[next(iter(noise))].timesteps
         steps = len(timesteps)
-        told, said = condition.at(0.0), None
-        contexts = self.contexts(dict.fromkeys(noise, told), scales)
         begins = {modality: known[modality].first_step(steps) if modality in known else 0 for modality in noise}
-        kept = {modality: one.latent for modality, one in known.items() if begins[modality] == steps}
-        for index, timestep in enumerate(timesteps):
-            latents = self.known_at(index, latents, noise, known)
-            acting = {modality: each for modality, each in contexts.items() if begins[modality] <= index}
-            predicted = self.noise(latents, timestep, acting, scales, kept)
-            clean = self.clean(predicted, timestep, latents)
-            latents |= self.step(predicted, timestep, latents, generators)
-            before, told = told, condition.at(min(1.0, (index + 1) / max(1, steps - 1)))
-            looked = mutual is not None and len(noise) > 1 and mutual.coupling.looks(index + 1, steps)
-            if mutual is not None and looked:
-                said = mutual.said({modality: one.latent for modality, one in known.items()} | clean)
-            if looked or told is not before:
-                coupled = None if mutual is None or said is None else mutual.conditions(told, said)
-                contexts = self.contexts(coupled or dict.fromkeys(noise, told), scales)
+        course = Course(steps=steps, begins=begins, lead=mutual.coupling.lead if mutual else 0.0)
+        conversation = Conversation(mutual, course) if mutual else None
+        becoming = {modality: one.latent for modality, one in known.items()}
+        conditions: dict[Modality, Condition] = {}
+        contexts: dict[Modality, Memories] = {}
+        for index in range(course.rounds):
+            reached = course.reached(index)
+            latents = self.known_at(reached, latents, noise, known)
+            acting = {modality: had for modality, had in reached.items() if begins[modality] <= had < steps}
+            asked = {had: condition.at(min(1.0, had / max(1, steps - 1))) for had in set(acting.values())}
+            told = {modality: asked[had] for modality, had in acting.items()}
+            if conversation is not None:
+                told = conversation.conditions(told, becoming, reached)
+            for modality, one in told.items():
+                if conditions.get(modality) is not one:
+                    conditions[modality], contexts[modality] = one, self.context(one, modality, scales[modality])
+            current = {modality: timesteps[had] for modality, had in reached.items() if had < steps}
+            predicted = self.noise(
+                {modality: latents[modality] for modality in reached},
+                current,
+                {modality: contexts[modality] for modality in acting},
+                scales,
+            )
+            clean = self.clean(predicted, current, latents)
+            latents |= self.step(predicted, current, latents, generators)
+            becoming |= {
+                modality: clean[modality] if had + 1 < steps else latents[modality] for modality, had in acting.items()
+            }
             if on_step is not None:
-                on_step(StepReport(index + 1, steps, latents, clean, begins))
-        return self.known_at(steps, latents, noise, known)
+                shares = {modality: course.share(modality, index + 1) for modality in noise}
+                on_step(StepReport(index + 1, course.rounds, latents, clean, shares))
+        return self.known_at(course.reached(course.rounds), latents, noise, known)

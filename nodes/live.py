@@ -33,9 +33,7 @@ class Live:
         # The last step is followed by the outputs themselves.
         drafts = self.drafts(report.clean) if report.step < report.steps else {}
         modalities: dict[str, Any] = {}
-        for modality, begins in report.begins.items():
-            ahead = report.steps - begins
-            share = max(0, report.step - begins) / ahead if ahead else None
+        for modality, share in report.shares.items():
             modalities[modality] = {"share": share} | (_told(drafts[modality]) if modality in drafts else {})
         send_event(EVENT, {"node": self.node_id, "step": report.step, "steps": report.steps, "modalities": modalities})
 

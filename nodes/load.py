@@ -73,8 +73,9 @@ class LoadCoDi(io.ComfyNode):
                     options=list(map(str, Alignment)),
                     default=str(Alignment.PAPER),
                     tooltip="How outputs made together influence one another. paper: each output sees the "
-                    "others. released: each sees only itself, as in the published code. mutual: each is a prompt for "
-                    "the others, for weights that were not trained to agree; slower. both: paper and mutual.",
+                    "others. released: each sees only itself, as in the published code. mutual: what is made is a "
+                    "prompt for what is made after it, for weights that were not trained to agree. both: paper and "
+                    "mutual; outputs agree best.",
                 ),
             ],
             outputs=[CoDiModel.Output("model", tooltip="The model, for the nodes of this pack.")],

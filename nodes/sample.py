@@ -112,8 +112,8 @@ def _coupling_inputs() -> list[io.Int.Input | io.Float.Input]:
         io.Float.Input(
             "coupling_start",
             default=defaults.start,
-            tooltip="With the alignments mutual and both: share of the steps before outputs begin to look at one "
-            "another. Too early, they agree on always the same.",
+            tooltip="With the alignments mutual and both: share of its steps that an output takes before the others "
+            "look at it. Too early, they agree on always the same.",
             **share,
             **folded,
         ),
@@ -185,6 +185,17 @@ class JointSampler(io.ComfyNode):
                     tooltip="How much of what is known changes. 0: it is kept. 1: it is made anew. In between it is "
                     "changed the more the higher it is.",
                 ),
+                io.Float.Input(
+                    "coupling_lead",
+                    default=Coupling.lead,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    optional=True,
+                    extra_dict={"advanced": True},
+                    tooltip="With the alignments mutual and both: share of the steps by which text is ahead of the "
+                    "video, the video of the audio, the audio of the image. 0: all at once. 1: one after another.",
+                ),
             ],
             outputs=[CoDiLatents.Output("latents", tooltip="The result, for the Decode nodes.")],
             hidden=[io.Hidden.unique_id],
@@ -208,6 +219,7 @@ class JointSampler(io.ComfyNode):
         coupling_interval: int = Coupling.interval,
         known: Latents | None = None,
         strength: float = 0.0,
+        coupling_lead: float = Coupling.lead,
         **per_modality: Any,
     ) -> io.NodeOutput:
         progress, live = ProgressBar(steps), Live(cls.hidden.unique_id, model)
@@ -231,7 +243,7 @@ class JointSampler(io.ComfyNode):
             steps=steps,
             guidance={modality: scale(modality) for modality in made},
             scheduler=scheduler,
-            coupling=Coupling(weight=coupling, start=coupling_start, interval=coupling_interval),
+            coupling=Coupling(weight=coupling, start=coupling_start, interval=coupling_interval, lead=coupling_lead),
             known=known,
             strength=strength,
             seed=seed,

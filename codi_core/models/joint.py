@@ -28,8 +28,8 @@ class Alignment(StrEnum):
 
     paper: the other outputs' (mean of their unit tokens where there are several), as CoDi describes it.
     released: its own, as the released inference code does, so that outputs don't influence one another.
-    mutual: nobody's; instead, what each output is becoming is a prompt for the others (mutual.py). For weights without
-    environment encoders, such as the published ones.
+    mutual: nobody's; instead, what an output is becoming is a prompt for those made after it, or with it (mutual.py).
+    For weights without environment encoders, such as the published ones.
     both: the others' environments, and what they are becoming as a prompt as well.
     """
 

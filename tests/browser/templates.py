@@ -8,6 +8,7 @@ from typing import Any
 
 from comfyui_codi.codi_core.checkpoints.download import OFFICIAL_REPOSITORY
 from comfyui_codi.codi_core.modality import Modality
+from comfyui_codi.codi_core.models.joint import Alignment
 
 TEXT, IMAGE, VIDEO, AUDIO = Modality
 ALWAYS, NEVER = 0, 2
@@ -44,8 +45,8 @@ class Template:
     columns: list[Column]
 
 
-def model(checkpoint: str = "codi-mini", alignment: str = "paper") -> dict[str, Node]:
-    widgets = {"checkpoint": checkpoint, "dtype": "auto", "alignment": alignment}
+def model(checkpoint: str = "codi-mini", alignment: Alignment = Alignment.BOTH) -> dict[str, Node]:
+    widgets = {"checkpoint": checkpoint, "dtype": "auto", "alignment": str(alignment)}
     return {"model": Node("LoadCoDi", widgets=widgets)}
 
 
@@ -175,7 +176,7 @@ def released() -> Template:
     folder = "official"
     fetching = Node("DownloadCoDi", "1. Only if you have no weights yet", {"name": folder}, mode=NEVER)
     loading = replace(
-        model(folder, "mutual")["model"],
+        model(folder, Alignment.MUTUAL)["model"],
         models=({"name": folder, "url": f"https://huggingface.co/{OFFICIAL_REPOSITORY}", "directory": "codi"},),
     )
     return Template(
@@ -183,7 +184,7 @@ def released() -> Template:
             "The released CoDi",
             "The weights that the paper's authors published: photographs and real sounds instead of codi-mini's "
             "figures. They are about 20 GB, and want a GPU. They hold no environment encoders, so outputs agree by "
-            "the alignment `mutual`, in which each is a prompt for the others.",
+            "the alignment `mutual`, in which each is a prompt for those that are made after it.",
             "No weights yet? Set *Download CoDi* to **Always** (right click → Mode), and run it once; or put the "
             "`.pth` files into the folder `models/codi/official` yourself. Then press R.",
             "Choose `official` in *Load CoDi*. Its first run converts the files, which takes minutes.",
@@ -215,7 +216,7 @@ def native() -> Template:
             "Choose sampler, scheduler and **cfg** in *KSampler*.",
         ).replace(f"{MEND}\n\n", ""),
         [
-            Column("1 Choose", [model()]),
+            Column("1 Choose", [model(alignment=Alignment.PAPER)]),
             Column("2 Encode", [encode("prompt", TEXT, "a large green star")]),
             Column("3 Prepare", [{"native": Node("NativeModel", "", switches, prepared)}]),
             Column(

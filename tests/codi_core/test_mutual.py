@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from comfyui_codi.codi_core.course import Course
 from comfyui_codi.codi_core.errors import ConfigError
 from comfyui_codi.codi_core.modality import Modality
 from comfyui_codi.codi_core.models.joint import Alignment, JointDenoiser
-from comfyui_codi.codi_core.mutual import Coupling, MutualConditioning
+from comfyui_codi.codi_core.mutual import Conversation, Coupling, MutualConditioning
 from comfyui_codi.codi_core.sampling import NOISE_SCHEDULE, JointSampler, SchedulerName, noise_generator
 from comfyui_codi.codi_core.values import Condition
 
@@ -32,23 +33,60 @@ def saying(direction: int) -> Condition:
 
 
 @given(start=st.floats(0, 1), interval=st.integers(1, 9), steps=st.integers(1, 60))
-def test_outputs_look_at_one_another_from_the_start_on_at_even_intervals(start, interval, steps):
-    coupling = Coupling(start=start, interval=interval)
-    looks = [step for step in range(1, steps + 1) if coupling.looks(step, steps)]
-    assert all(step >= start * steps - 0.5 for step in looks)
-    assert all(later - earlier == interval for earlier, later in pairwise(looks))
-    # What is seen after the last step would change nothing.
-    assert steps not in looks
+def test_an_output_is_looked_at_from_the_start_on_at_even_intervals_and_once_it_is_done(start, interval, steps):
+    coupling, looks = Coupling(start=start, interval=interval), []
+    for reached in [*range(steps + 1), steps]:
+        if coupling.looks(reached, steps, looks[-1] if looks else None):
+            looks.append(reached)
+    assert looks[0] == max(1, round(start * steps))
+    assert all(later - earlier == interval for earlier, later in pairwise(looks[:-1]))
+    assert looks[-1] == steps
 
 
-def test_without_weight_nobody_looks():
-    assert not any(Coupling(weight=0.0, start=0.0).looks(step, 9) for step in range(1, 10))
+@given(
+    steps=st.integers(1, 50),
+    lead=st.floats(0, 1),
+    begins=st.dictionaries(st.sampled_from(Modality), st.floats(0, 1), min_size=1),
+)
+def test_every_output_takes_all_its_steps_one_a_round(steps, lead, begins):
+    course = Course(steps=steps, begins={each: round(share * steps) for each, share in begins.items()}, lead=lead)
+    for modality, first in course.begins.items():
+        taken = [course.reached(rounds).get(modality) for rounds in range(course.rounds)]
+        if first < steps:
+            assert [step for step in taken if step is not None and step < steps] == list(range(steps))
+            assert [course.share(modality, rounds) for rounds in (0, course.rounds)] == [0, 1]
+        else:
+            assert taken == [steps] * course.rounds
+            assert course.share(modality, 0) is None
+            assert modality not in course.ahead_of(modality)
+
+
+def test_without_lead_each_hears_all_others_else_those_before_it():
+    begins = {AUDIO: 0, TEXT: 0, IMAGE: 4}
+    together, staggered = Course(steps=4, begins=begins), Course(steps=4, begins=begins, lead=0.5)
+    assert together.rounds == 4
+    assert {each: set(together.ahead_of(each)) for each in begins} == {
+        AUDIO: {TEXT, IMAGE},
+        TEXT: {AUDIO, IMAGE},
+        IMAGE: set(),
+    }
+    assert staggered.rounds == 6
+    assert [staggered.reached(rounds) for rounds in (0, 2, 6)] == [
+        {IMAGE: 4, TEXT: 0},
+        {IMAGE: 4, TEXT: 2, AUDIO: 0},
+        {IMAGE: 4, TEXT: 4, AUDIO: 4},
+    ]
+    assert staggered.ahead_of(TEXT) == [IMAGE]
+    assert set(staggered.ahead_of(AUDIO)) == {TEXT, IMAGE}
 
 
 def test_an_output_hears_the_prompt_and_all_the_others_but_not_itself():
     said = {TEXT: saying(0), IMAGE: saying(1), AUDIO: saying(2)}
-    mutual = MutualConditioning(Coupling(weight=0.5), lambda modality, clean: said[modality])
-    heard = mutual.conditions(PROMPT, mutual.said(dict.fromkeys(said, random(2, 4))))
+    mutual = MutualConditioning(Coupling(weight=0.5, lead=0.0), lambda modality, clean: said[modality])
+    conversation = Conversation(mutual, Course(steps=4, begins=dict.fromkeys(said, 0)))
+    heard = conversation.conditions(
+        dict.fromkeys(said, PROMPT), dict.fromkeys(said, random(2, 4)), dict.fromkeys(said, 2)
+    )
     for modality in said:
         others = [said[other] for other in said if other is not modality]
         wanted = (PROMPT.embedding + (others[0].embedding + others[1].embedding) / 2) / 2
@@ -70,31 +108,43 @@ def sample(denoiser: JointDenoiser, mutual: MutualConditioning | None, noise=NOI
     return JointSampler(denoiser).sample(noise, PROMPT, steps=4, guidance=2.0, generators=generators, mutual=mutual)
 
 
-def test_what_one_output_becomes_changes_the_others(denoiser):
-    """IMAGE says where its clean latent points to, so AUDIO must follow a change of IMAGE's noise."""
+@pytest.mark.parametrize(("lead", "hears", "is_heard"), [(0.0, AUDIO, IMAGE), (0.5, IMAGE, AUDIO), (1.0, IMAGE, AUDIO)])
+def test_what_one_output_becomes_changes_those_after_it_or_beside_it(lead, hears, is_heard, denoiser):
+    """An output says where its clean latent points to, so who hears it must follow a change of its noise."""
 
     def encode_output(modality: Modality, clean: Tensor) -> Condition:
         token = clean.flatten(1)[:, None, :20]
         return Condition(token, torch.zeros_like(token))
 
-    mutual = MutualConditioning(Coupling(start=0.0), encode_output)
-    other_noise = NOISE | {IMAGE: random(2, 4, 4, 4, seed=7)}
-    coupled = [sample(denoiser, mutual, noise)[AUDIO] for noise in (NOISE, other_noise)]
+    mutual = MutualConditioning(Coupling(start=0.0, lead=lead), encode_output)
+    other_noise = NOISE | {is_heard: random(2, 4, 4, 4, seed=7)}
+    coupled = [sample(denoiser, mutual, noise)[hears] for noise in (NOISE, other_noise)]
     assert not torch.allclose(*coupled, atol=1e-3)
-    apart = [sample(denoiser, None, noise)[AUDIO] for noise in (NOISE, other_noise)]
+    apart = [sample(denoiser, None, noise)[hears] for noise in (NOISE, other_noise)]
     assert torch.equal(*apart)
 
 
-@pytest.mark.parametrize("noise", [NOISE, {IMAGE: NOISE[IMAGE]}], ids=["zero weight", "single output"])
-def test_nobody_is_asked_where_nobody_listens(noise, denoiser):
+def test_a_single_output_asks_nobody(denoiser):
     def encode_output(modality: Modality, clean: Tensor) -> Condition:
         raise AssertionError("asked")
 
-    weight = 0.0 if len(noise) > 1 else 0.8
-    made = sample(denoiser, MutualConditioning(Coupling(weight=weight, start=0.0), encode_output), noise)
-    apart = sample(denoiser, None, noise)
-    for modality in noise:
-        assert torch.equal(made[modality], apart[modality])
+    alone = {IMAGE: NOISE[IMAGE]}
+    made = sample(denoiser, MutualConditioning(Coupling(start=0.0), encode_output), alone)
+    assert torch.equal(made[IMAGE], sample(denoiser, None, alone)[IMAGE])
+
+
+def test_one_after_another_the_first_is_made_as_alone_and_asked_once_when_it_is_done(denoiser):
+    asked = []
+
+    def encode_output(modality: Modality, clean: Tensor) -> Condition:
+        asked.append((modality, clean))
+        return saying(0)
+
+    made = sample(denoiser, MutualConditioning(Coupling(lead=1.0), encode_output))
+    assert torch.equal(made[AUDIO], sample(denoiser, None, {AUDIO: NOISE[AUDIO]})[AUDIO])
+    assert len(asked) == 1
+    assert asked[0][0] is AUDIO
+    assert torch.equal(asked[0][1], made[AUDIO])
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
@@ -110,7 +160,7 @@ def test_the_clean_latent_is_found_in_the_networks_output(scheduler, prediction_
     # As the scheduler keeps it: some keep latents so that the noise, not the whole, has a known size.
     kept = sampler.schedulers[IMAGE].add_noise(clean, epsilon, timestep[None].expand(2))
     output = epsilon if prediction_type == "epsilon" else signal * epsilon - level * clean
-    found = sampler.clean({IMAGE: output}, timestep, {IMAGE: kept})[IMAGE]
+    found = sampler.clean({IMAGE: output}, {IMAGE: timestep}, {IMAGE: kept})[IMAGE]
     torch.testing.assert_close(found, clean, atol=2e-3, rtol=1e-3)
 
 
@@ -120,6 +170,7 @@ def test_the_clean_latent_is_found_in_the_networks_output(scheduler, prediction_
         ({"weight": 1.1}, "the coupling's weight must lie between 0 and 1, got 1.1"),
         ({"weight": float("nan")}, "the coupling's weight must lie between 0 and 1, got nan"),
         ({"start": -0.1}, "the coupling's start must lie between 0 and 1, got -0.1"),
+        ({"lead": 1.5}, "the coupling's lead must lie between 0 and 1, got 1.5"),
         ({"interval": 0}, "the coupling's interval must be at least 1 step, got 0"),
     ],
 )

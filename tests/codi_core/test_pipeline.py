@@ -115,9 +115,10 @@ def test_both_is_paper_with_prompts_of_one_another(tiny_pipeline, condition):
     paper = tiny_pipeline.sample(condition, alignment="paper", **settings)
     uncoupled = tiny_pipeline.sample(condition, alignment="both", coupling=Coupling(weight=0.0), **settings)
     assert equal(paper, uncoupled, VIDEO, AUDIO)
-    both = tiny_pipeline.sample(condition, alignment="both", **settings)
+    at_once = Coupling(lead=0.0)
+    both = tiny_pipeline.sample(condition, alignment="both", coupling=at_once, **settings)
     for alone in ("paper", "mutual"):
-        made = tiny_pipeline.sample(condition, alignment=alone, **settings)
+        made = tiny_pipeline.sample(condition, alignment=alone, coupling=at_once, **settings)
         assert not equal(both, made, VIDEO)
         assert not equal(both, made, AUDIO)
 

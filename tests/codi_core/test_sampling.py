@@ -81,7 +81,7 @@ def walk(schedule: dict, scheduler: str, noise: Tensor, clean_of, denoiser, step
         clean = clean_of(noisy, signal, level)
         epsilon = (noisy - signal * clean) / level
         output = epsilon if schedule["prediction_type"] == "epsilon" else signal * epsilon - level * clean
-        latents = sampler.step({IMAGE: output}, timestep, latents, generators)
+        latents = sampler.step({IMAGE: output}, {IMAGE: timestep}, latents, generators)
     return latents[IMAGE]
 
 
@@ -145,7 +145,8 @@ def test_guidance_scale_one_is_the_conditional_branch(denoiser, noise, condition
     latents = sampler.start(noise, 3)
     timestep = sampler.schedulers[IMAGE].timesteps[0]
     scales = dict.fromkeys(noise, 1.0)
-    guided = sampler.noise(latents, timestep, sampler.contexts(dict.fromkeys(noise, condition), scales), scales)
+    contexts = {modality: sampler.context(condition, modality, scales[modality]) for modality in noise}
+    guided = sampler.noise(latents, dict.fromkeys(noise, timestep), contexts, scales)
     direct = denoiser(latents, dict.fromkeys(latents, timestep.expand(2)), dict.fromkeys(noise, condition.embedding))
     for modality in noise:
         assert torch.equal(guided[modality], direct[modality])
@@ -157,7 +158,8 @@ def test_guidance_goes_from_the_null_prompt_towards_the_prompt(scale, denoiser, 
     latents = sampler.start(noise, 3)
     timestep = sampler.schedulers[IMAGE].timesteps[0]
     scales = {IMAGE: scale, AUDIO: 1.0}
-    guided = sampler.noise(latents, timestep, sampler.contexts(dict.fromkeys(noise, condition), scales), scales)
+    contexts = {modality: sampler.context(condition, modality, scales[modality]) for modality in noise}
+    guided = sampler.noise(latents, dict.fromkeys(noise, timestep), contexts, scales)
     null, prompted = (
         denoiser(latents, dict.fromkeys(latents, timestep.expand(2)), dict.fromkeys(noise, rows))
         for rows in (condition.null, condition.embedding)
@@ -192,14 +194,41 @@ def test_a_report_tells_what_is_being_made_and_comes_ever_closer_to_it(denoiser,
         assert errors[1] < errors[0]
 
 
-def test_a_report_tells_when_what_is_known_begins_to_change(denoiser, noise, condition):
+def test_a_report_tells_how_far_each_output_is(denoiser, noise, condition):
     reports = []
     kept = Known(latent=noise[AUDIO])
     late = Known(latent=noise[IMAGE], strength=0.5)
     for known in ({AUDIO: kept}, {AUDIO: kept, IMAGE: late}):
         sample(denoiser, noise, condition, steps=4, known=known, on_step=reports.append)
-    assert [report.begins for report in reports] == [{IMAGE: 0, AUDIO: 4}] * 4 + [{IMAGE: 2, AUDIO: 4}] * 4
+    assert [report.shares[IMAGE] for report in reports] == [0.25, 0.5, 0.75, 1.0, 0.0, 0.0, 0.5, 1.0]
+    assert all(report.shares[AUDIO] is None for report in reports)
     assert [list(report.clean) for report in reports] == [[IMAGE]] * 4 + [[]] * 2 + [[IMAGE]] * 2
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.3, 0.5, 1.0])
+@pytest.mark.parametrize("scheduler", SchedulerName)
+def test_what_is_known_is_changed_from_the_right_noise_level_on(scheduler, strength, denoiser, noise, condition):
+    """A network that sees how much noise there is brings it back; the others see it at the noise level of the step."""
+    wanted = random(2, 4, 4, 4, seed=5)
+    cumulative = make_scheduler("ddim").alphas_cumprod
+
+    class Perfect(JointDenoiser):
+        def environments(self, latents, timesteps):
+            when = timesteps[IMAGE].long()[:, None, None, None]
+            signal_power = cumulative[when].where(when > 0, 1.0)
+            noisy = signal_power.sqrt() * wanted + (1 - signal_power).sqrt() * noise[IMAGE]
+            if strength < 1 and timesteps[AUDIO][0] > 500:
+                torch.testing.assert_close(latents[IMAGE], noisy, atol=1e-5, rtol=1e-4)
+            return {}
+
+        def denoise(self, modality, latent, timestep, context, environments):
+            signal_power = cumulative[timestep.long()][:, None, None, None]
+            return (latent - signal_power.sqrt() * wanted) / (1 - signal_power).sqrt()
+
+    known = {IMAGE: Known(latent=wanted, strength=strength)}
+    perfect = Perfect(denoiser.diffusers)
+    made = sample(perfect, noise, condition, steps=10, guidance=1.0, scheduler=scheduler, known=known)
+    torch.testing.assert_close(made[IMAGE], wanted, atol=0.15, rtol=0)
 
 
 def test_what_is_kept_is_heard_as_it_is_and_what_changes_later_as_noisy_as_the_listener(denoiser, noise, condition):

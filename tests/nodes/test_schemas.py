@@ -19,7 +19,7 @@ SAVED = {
     "JointSampler": (
         "model condition text image video audio steps guidance scheduler seed width height frames seconds "
         "text_guidance image_guidance video_guidance audio_guidance "
-        "coupling coupling_start coupling_interval known strength",
+        "coupling coupling_start coupling_interval known strength coupling_lead",
         "CODI_LATENTS",
     ),
     "DecodeImage": ("model latents", "IMAGE"),
