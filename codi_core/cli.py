@@ -85,6 +85,12 @@ def generate(
         list[float] | None,
         typer.Option(help="Weight of a prompt; once for each, in the order of the prompts. Only ratios count."),
     ] = None,
+    mode: Annotated[
+        str,
+        typer.Option(
+            help="How several prompts are mixed: linear, norm_preserving or slerp; composed: each guides by itself."
+        ),
+    ] = "linear",
     negative: Annotated[str | None, typer.Option(help="What to stay away from, in words.")] = None,
     model: Annotated[str, typer.Option(metavar="NAME|DIR", help="A bundled model or a folder.")] = "codi-mini",
     dtype: DType = None,
@@ -143,6 +149,7 @@ def generate(
         dtype=dtype,
         offload=offload,
         weights=weight,
+        mode=mode,
         negative=negative,
         count=count,
         output_dir=output_dir,
@@ -187,6 +194,13 @@ def evaluate(
     count: Annotated[int, typer.Option(help="Samples of each thing that is compared.")] = 64,
     rows: Annotated[int, typer.Option(help="How many samples are made at once.")] = 16,
     steps: Annotated[int, typer.Option(help="Denoising steps.")] = 25,
+    mode: Annotated[
+        str, typer.Option(help="How prompts are mixed, in matrix and mix: linear, norm_preserving, slerp or composed.")
+    ] = "linear",
+    alignment: Annotated[
+        str,
+        typer.Option(help="Of outputs made together, in matrix, keep, sync and sim: paper, released, mutual or both."),
+    ] = "paper",
     dtype: DType = None,
     seed: Annotated[int, typer.Option(min=0, help="Of facts and noise. The same one gives the same figures.")] = 0,
     output_dir: Annotated[Path, typer.Option(help="Folder for report and picture.")] = OUTPUT_DIR,
@@ -198,7 +212,19 @@ def evaluate(
     except ModuleNotFoundError as error:
         raise ConfigError(f"evaluations need {error.name}; pip install 'comfyui-codi[evaluate]'") from error
 
-    evaluate_command(what, model, dtype, output_dir, as_json=as_json, count=count, rows=rows, steps=steps, seed=seed)
+    evaluate_command(
+        what,
+        model,
+        dtype,
+        alignment,
+        output_dir,
+        as_json=as_json,
+        count=count,
+        rows=rows,
+        steps=steps,
+        seed=seed,
+        mode=mode,
+    )
 
 
 @app.command("convert")

@@ -28,6 +28,7 @@ def generate_command(
     dtype: str | None,
     offload: str,
     weights: Sequence[float] | None,
+    mode: str,
     negative: str | None,
     count: int,
     output_dir: Path,
@@ -47,7 +48,7 @@ def generate_command(
         def show(report: StepReport) -> None:
             bars.update(task, completed=report.step, total=report.steps)
 
-        condition = mix([pipeline.encode(prompt, negative) for prompt in given], weights).repeated(count)
+        condition = mix([pipeline.encode(prompt, negative) for prompt in given], weights, mode).repeated(count)
         latents = pipeline.sample(condition, to=to, on_step=show, **sampling)
         made = {modality: rows_of(pipeline.decode(latents, modality)) for modality in latents.samples}
     first = next_number(output_dir / PREFIX)

@@ -23,11 +23,15 @@ class MixMode(StrEnum):
     linear: the weighted mean, as CoDi does it; opposite prompts shorten it.
     norm_preserving: the weighted mean, scaled back to the weighted mean of the lengths.
     slerp: along the great circle through one prompt after the other; lengths are interpolated.
+    composed: not at all; each prompt guides by itself, by its weight (Liu et al., Compositional Visual Generation with
+    Composable Diffusion Models, 2022), so that what only one of them says is not lost among the others. Every prompt
+    costs a branch of its own at every step.
     """
 
     LINEAR = "linear"
     NORM_PRESERVING = "norm_preserving"
     SLERP = "slerp"
+    COMPOSED = "composed"
 
 
 def _linear(rows: Sequence[Rows], weights: Sequence[float]) -> Rows:
@@ -69,6 +73,7 @@ _MIXERS: dict[MixMode, Callable[[Sequence[Rows], Sequence[float]], Rows]] = {
     MixMode.LINEAR: _linear,
     MixMode.NORM_PRESERVING: _norm_preserving,
     MixMode.SLERP: _slerp,
+    MixMode.COMPOSED: _linear,
 }
 
 
@@ -98,7 +103,8 @@ def mix(
     """Interpolate prompts in the aligned space (CoDi paper, composable conditioning).
 
     Weights are relative: they are scaled to sum to 1. One condition passes through unchanged. The null prompts are
-    mixed with the same weights. Conditions of batch 1 serve every row of larger ones. What fades goes on fading.
+    mixed with the same weights. Composed mixtures stay composed where they are composed with others; else they are
+    mixed as linear ones. Conditions of batch 1 serve every row of larger ones. What fades goes on fading.
     Raises PromptError for unusable weights or unequal shapes, ConfigError for an unknown mode.
     Paper → here: C_m(x_m) → conditions[m].embedding, alpha_m → weights[m].
     """
@@ -116,9 +122,16 @@ def mix(
             "encode them all with the same model and the same number of pictures"
         )
 
+    parts = [
+        (embedding.expand(batch, -1, -1), weight * share)
+        for condition, share in zip(conditions, shares, strict=True)
+        for embedding, weight in condition.guides
+        if share > 0
+    ]
     return Condition(
         mixer([condition.embedding.expand(batch, -1, -1) for condition in conditions], shares),
         mixer([condition.null.expand(batch, -1, -1) for condition in conditions], shares),
+        parts=parts if mode == MixMode.COMPOSED else (),
     )
 
 

@@ -178,6 +178,32 @@ class Known:
         return made if self.mask is None else level + self.mask * (made - level)
 
 
+@dataclass(frozen=True)
+class Guidance:
+    """What one output is told, prepared for its diffuser, and how its branches become one.
+
+    memories: of null rows, if there are several branches, then of every prompt's. weights: of the prompts.
+    """
+
+    memories: Memories
+    weights: Sequence[float]
+    scale: float
+
+    def guided(self, output: Float[Tensor, "rows ..."], batch: int) -> Float[Tensor, "batch ..."]:
+        """null + scale · sum of weight · (prompt - null); where there is one branch, it.
+
+        The weights' squares are scaled to sum to 1: what several prompts say they say louder, what one of them says
+        alone does not go under.
+        """
+        null, *prompted = output.split(batch)
+        if not prompted:
+            return null
+        length = math.hypot(*self.weights)
+        return null + self.scale * sum(
+            weight / length * (branch - null) for weight, branch in zip(self.weights, prompted, strict=True)
+        )
+
+
 class JointSampler:
     """Denoises all outputs together, step by step (CoDi paper, joint generation; classifier-free guidance).
 
@@ -205,20 +231,19 @@ class JointSampler:
             latents[modality] = latent * scheduler.init_noise_sigma
         return latents
 
-    def context(self, condition: Condition, modality: Modality, scale: float) -> Memories:
-        """One output's prepared prompt; where guidance acts, with the null prompt's rows in front."""
-        rows = condition.embedding if scale == 1 else torch.cat([condition.null, condition.embedding])
-        return self.denoiser.prepare_context(modality, rows)
+    def guidance(self, condition: Condition, modality: Modality, scale: float) -> Guidance:
+        """What one output is told; there is one branch only where one prompt is followed as it is (scale 1)."""
+        embeddings, weights = zip(*condition.guides, strict=True)
+        rows = embeddings if scale == 1 and len(embeddings) == 1 else (condition.null, *embeddings)
+        return Guidance(self.denoiser.prepare_context(modality, torch.cat(rows)), weights, scale)
 
     def noise(
         self,
         latents: Mapping[Modality, Tensor],
         timesteps: Mapping[Modality, Tensor],
-        contexts: Mapping[Modality, Memories],
-        scales: Mapping[Modality, float],
+        guidance: Mapping[Modality, Guidance],
     ) -> dict[Modality, Tensor]:
-        """The guided model output per modality with a context: null + scale · (prompt - null); one branch where the
-        scale is 1.
+        """The guided model output per modality that is told something.
 
         timesteps: one number per latent; where there is none, the latent is clean: it is kept, or done. The others hear
         it as it is: facts that show late in them are already decided in it.
@@ -229,17 +254,14 @@ class JointSampler:
             scheduler = self.schedulers[modality]
             if modality in timesteps:
                 # Some remember the first timestep that they are asked for as the one they begin with.
-                asked = scheduler if modality in contexts else copy(scheduler)
+                asked = scheduler if modality in guidance else copy(scheduler)
                 inputs[modality] = asked.scale_model_input(latent, timesteps[modality])
             rows[modality] = timesteps.get(modality, torch.zeros_like(scheduler.timesteps[0])).expand(batch)
-        environments = self.denoiser.environments(inputs, rows) if contexts else {}
+        environments = self.denoiser.environments(inputs, rows) if guidance else {}
         guided = {}
-        for modality, context in contexts.items():
-            output = self.denoiser.denoise(modality, inputs[modality], rows[modality], context, environments).float()
-            if len(output) != batch:
-                null, prompted = output.chunk(2)
-                output = null + scales[modality] * (prompted - null)
-            guided[modality] = output
+        for modality, told in guidance.items():
+            output = self.denoiser.denoise(modality, inputs[modality], rows[modality], told.memories, environments)
+            guided[modality] = told.guided(output.float(), batch)
         return guided
 
     def clean(
@@ -337,7 +359,7 @@ class JointSampler:
         conversation = Conversation(mutual, course) if mutual else None
         becoming = {modality: one.latent for modality, one in known.items()}
         conditions: dict[Modality, Condition] = {}
-        contexts: dict[Modality, Memories] = {}
+        guides: dict[Modality, Guidance] = {}
         for index in range(course.rounds):
             reached = course.reached(index)
             latents = self.known_at(reached, latents, noise, known)
@@ -348,13 +370,12 @@ class JointSampler:
                 told = conversation.conditions(told, becoming, reached)
             for modality, one in told.items():
                 if conditions.get(modality) is not one:
-                    conditions[modality], contexts[modality] = one, self.context(one, modality, scales[modality])
+                    conditions[modality], guides[modality] = one, self.guidance(one, modality, scales[modality])
             current = {modality: timesteps[had] for modality, had in reached.items() if had < steps}
             predicted = self.noise(
                 {modality: latents[modality] for modality in reached},
                 current,
-                {modality: contexts[modality] for modality in acting},
-                scales,
+                {modality: guides[modality] for modality in acting},
             )
             clean = self.clean(predicted, current, latents)
             latents |= self.step(predicted, current, latents, generators)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 
@@ -86,11 +86,19 @@ class Condition:
     null: same shape; what guidance moves away from. Always present, so nobody asks whether it is.
     course: where a run is told different things on its way: what it is told when that share (0 to 1) of it is over.
     Embedding and null are then those of its beginning.
+    parts: prompts that guide each by itself, and their weights, which sum to 1; empty if the embedding guides. It is
+    then their weighted mean, for all that takes one.
     """
 
     embedding: Float[Tensor, "batch tokens width"]
     null: Float[Tensor, "batch tokens width"]
     course: Callable[[float], Condition] | None = None
+    parts: Sequence[tuple[Float[Tensor, "batch tokens width"], float]] = ()
+
+    @property
+    def guides(self) -> Sequence[tuple[Float[Tensor, "batch tokens width"], float]]:
+        """What guides, and its weight."""
+        return self.parts or [(self.embedding, 1.0)]
 
     def at(self, share: float) -> Condition:
         """What is told when that share of a run is over."""
@@ -103,6 +111,7 @@ class Condition:
             self.embedding.repeat(count, 1, 1),
             self.null.repeat(count, 1, 1),
             None if course is None else lambda share: course(share).repeated(count),
+            [(embedding.repeat(count, 1, 1), weight) for embedding, weight in self.parts],
         )
 
 

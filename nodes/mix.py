@@ -29,7 +29,8 @@ def _mode_input() -> io.Combo.Input:
         options=list(map(str, MixMode)),
         default=str(MixMode.LINEAR),
         tooltip="linear: weighted mean, as in the paper. norm_preserving: the same, scaled back to the length of the "
-        "prompts. slerp: along the sphere on which prompts lie.",
+        "prompts. slerp: along the sphere on which prompts lie. composed: each guides by itself, so that what one "
+        "alone says is kept; slower.",
     )
 
 

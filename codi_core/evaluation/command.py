@@ -34,15 +34,17 @@ EXPERIMENTS: dict[str, type[Experiment]] = {
 
 
 def evaluate_command(
-    what: str, model: str, dtype: str | None, output_dir: Path, *, as_json: bool, **settings: Any
+    what: str, model: str, dtype: str | None, alignment: str, output_dir: Path, *, as_json: bool, **settings: Any
 ) -> None:
-    """Run one evaluation with progress on stderr. settings: of `EvaluationSettings`.
+    """Run one evaluation with progress on stderr. alignment: of outputs made together, where the evaluation doesn't
+    compare alignments. settings: of `EvaluationSettings`.
 
-    Raises ConfigError for an unknown evaluation or settings out of range, CheckpointError for an unusable model.
+    Raises ConfigError for an unknown evaluation or alignment, or settings out of range, CheckpointError for an unusable
+    model.
     """
     experiment = EXPERIMENTS[choose("evaluation", what, EXPERIMENTS)]()
     chosen = EvaluationSettings(**settings)
-    pipeline = CoDiPipeline.from_pretrained(model, dtype=chosen_dtype(dtype), device=device())
+    pipeline = CoDiPipeline.from_pretrained(model, dtype=chosen_dtype(dtype), device=device(), alignment=alignment)
     with progress_bars() as bars:
         task = bars.add_task(what, total=None)
 
@@ -52,7 +54,8 @@ def evaluate_command(
         report = run_experiment(what, experiment, pipeline, chosen, output_dir, show)
     if report is None:  # another process has it
         return
-    told = {"evaluation": what, "model": model, "settings": {**settings, "dtype": str(pipeline.parts.dtype)}, **report}
+    conditions = {**settings, "alignment": alignment, "dtype": str(pipeline.parts.dtype)}
+    told = {"evaluation": what, "model": model, "settings": conditions, **report}
     files = {"report": output_dir / f"{what}.json", "picture": output_dir / f"{what}.png"}
     with written_whole(files["report"]) as scratch:
         scratch.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")

@@ -18,7 +18,8 @@ from jaxtyping import Bool
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ..errors import ConfigError
+from ..errors import ConfigError, choose
+from ..mixing import MixMode
 from ..modality import Modality
 from ..pipeline import CoDiPipeline
 from ..processes import processes
@@ -35,14 +36,18 @@ OnUnit = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSettings:
-    """count: samples of each thing that is compared. rows: how many are made at once. steps: of the sampler."""
+    """count: samples of each thing that is compared. rows: how many are made at once. steps: of the sampler. mode: how
+    prompts are mixed, where several are.
+    """
 
     count: int = 64
     rows: int = 16
     steps: int = 25
     seed: int = 0
+    mode: str = MixMode.LINEAR
 
     def __post_init__(self) -> None:
+        choose("mode", self.mode, MixMode)
         for name in ("count", "rows", "steps"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"wanted at least 1 for {name}, got {getattr(self, name)}")
@@ -140,7 +145,7 @@ def _digest(pipeline: CoDiPipeline, settings: EvaluationSettings) -> str:
     """Of the settings and of the model's files as far as they can be told apart without reading them."""
     files = sorted(pipeline.parts.folder.rglob("*.safetensors")) if pipeline.parts.folder else []
     stamps = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    told = json.dumps([asdict(settings), stamps, str(pipeline.parts.dtype)])
+    told = json.dumps([asdict(settings), stamps, str(pipeline.parts.dtype), pipeline.alignment])
     return hashlib.sha256(told.encode()).hexdigest()[:12]
 
 

@@ -61,7 +61,7 @@ class Matrix:
     def measure(self, pipeline: CoDiPipeline, unit: Unit, settings: EvaluationSettings) -> Record:
         facts, generator = draw_facts(settings, unit["chunk"])
         prompts, told = prompts_of(facts, list(map(Modality, unit["inputs"])), generator)
-        condition = mix([pipeline.encode(prompt) for prompt in prompts.values()])
+        condition = mix([pipeline.encode(prompt) for prompt in prompts.values()], mode=settings.mode)
         outputs = list(map(Modality, unit["outputs"]))
         made = make(pipeline, condition, outputs, settings, settings.seed_of(unit["chunk"]))
         split = {"held out": is_held_out(facts), "seen": ~is_held_out(facts)}

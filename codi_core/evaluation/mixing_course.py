@@ -39,7 +39,7 @@ class MixingCourse:
         other = _moved_on(facts, generator)
         stated = {fact: torch.ones_like(facts.bounces) for fact in MAIN_FACTS}
         rows = [pipeline.encode(phrase(each, stated, generator)) for each in (facts, other)]
-        condition = mix(rows, [1 - unit["weight"], unit["weight"]])
+        condition = mix(rows, [1 - unit["weight"], unit["weight"]], settings.mode)
         modality = Modality(unit["output"])
         made = make(pipeline, condition, [modality], settings, settings.seed_of(unit["chunk"]))
         read = READERS[modality](made[modality]).categories

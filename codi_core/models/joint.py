@@ -122,7 +122,7 @@ class JointDenoiser:
         """The noise in one output, given every output's environment.
 
         context: of `UNet.prepare_context`. Its rows may be a multiple of the latent's (guidance: null rows first,
-        then the prompt's); latent, timestep and environments are then repeated to match.
+        then those of one prompt or several); latent, timestep and environments are then repeated to match.
         """
         seen = _SEEN[self.alignment](modality, environments) if modality in environments else None
         copies = len(next(iter(context.values())).values) // len(latent)
@@ -135,8 +135,13 @@ class JointDenoiser:
             return self._denoise(modality, latent, timestep, dict(context) | environment, copies)
         # Connectors cannot be left out for some of the rows.
         branches = [{module: memory.part(i, copies) for module, memory in context.items()} for i in range(copies)]
-        branches[-1] |= self.diffusers[modality].prepare_environment(seen)
-        return torch.cat([self._denoise(modality, latent, timestep, branch, 1) for branch in branches])
+        environment = self.diffusers[modality].prepare_environment(seen)
+        return torch.cat(
+            [
+                self._denoise(modality, latent, timestep, branch if copies > 1 and i == 0 else branch | environment, 1)
+                for i, branch in enumerate(branches)
+            ]
+        )
 
     def _denoise(
         self, modality: Modality, latent: Tensor, timestep: Shaped[Tensor, "batch"], memories: Memories, copies: int

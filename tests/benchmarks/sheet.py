@@ -1,6 +1,7 @@
 """Draws what a model makes of some prompts, all four modalities of each made together, as one picture.
 
-    python tests/benchmarks/sheet.py "a red ball bounces" … [--model codi-mini] [--seed 0] [--output sheet.png]
+    python tests/benchmarks/sheet.py "a red ball bounces" … [--model codi-mini] [--alignment both] [--seed 0]
+        [--output sheet.png]
 
 One row per prompt: the picture, frames of the video, the spectrogram of the sound with the time of every bounce that is
 seen, and the text. `--folder` keeps the outputs themselves as well.
@@ -19,6 +20,7 @@ from comfyui_codi.codi_core.evaluation.facts import read_video
 from comfyui_codi.codi_core.generate import write_row
 from comfyui_codi.codi_core.media_files import to_bytes
 from comfyui_codi.codi_core.modality import Modality
+from comfyui_codi.codi_core.models.joint import Alignment
 from comfyui_codi.codi_core.pipeline import CoDiPipeline
 from comfyui_codi.codi_core.values import Media, rows_of
 
@@ -54,11 +56,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("prompts", nargs="+", metavar="PROMPT")
     parser.add_argument("--model", default="codi-mini")
+    parser.add_argument("--alignment", default=str(Alignment.BOTH), choices=list(map(str, Alignment)))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("output/sheet.png"))
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
-    pipeline = CoDiPipeline.from_pretrained(options.model)
+    pipeline = CoDiPipeline.from_pretrained(options.model, alignment=options.alignment)
     latents = pipeline.sample(pipeline.encode(options.prompts), to=list(Modality), seed=options.seed)
     made = {modality: rows_of(pipeline.decode(latents, modality)) for modality in Modality}
     rows = len(options.prompts)

@@ -1,6 +1,6 @@
 """Draws the workflows' thumbnails from what they make, after every training.
 
-    python tests/benchmarks/thumbnails.py [--seed 1] [--url http://127.0.0.1:8188] [NAME …]
+    python tests/benchmarks/thumbnails.py [--url http://127.0.0.1:8188] [NAME …]
 
 Each shows words, pictures, frames and the spectrogram of a sound, as far as they go in or come out. Workflows with
 ComfyUI's own sampler need a running ComfyUI, at the url. Those of weights that are not here show the pack's icon.
@@ -50,12 +50,10 @@ def inputs_of(workflow: Path, kind: str) -> list[dict[str, Any]]:
     return [node["inputs"] for node in prompt_of(workflow).values() if node["class_type"] == kind]
 
 
-def made_on(url: str, workflow: Path, seed: int, folder: Path) -> list[dict[str, Any]]:
+def made_on(url: str, workflow: Path, folder: Path) -> list[dict[str, Any]]:
     """What ComfyUI saves of a run, fetched into the folder."""
-    prompt = prompt_of(workflow)
-    for node in prompt.values():
-        node["inputs"] |= {"seed": seed} if "seed" in node["inputs"] else {}
-    sent = Request(f"{url}/prompt", json.dumps({"prompt": prompt}).encode(), {"Content-Type": "application/json"})
+    prompt = json.dumps({"prompt": prompt_of(workflow)})
+    sent = Request(f"{url}/prompt", prompt.encode(), {"Content-Type": "application/json"})
     number = json.load(urlopen(sent))["prompt_id"]
     while number not in (history := json.load(urlopen(f"{url}/history/{number}"))):
         time.sleep(1)
@@ -71,9 +69,9 @@ def made_on(url: str, workflow: Path, seed: int, folder: Path) -> list[dict[str,
     return rows
 
 
-def made_by(workflow: Path, seed: int, folder: Path) -> list[dict[str, Any]]:
+def made_by(workflow: Path, folder: Path) -> list[dict[str, Any]]:
     """A row for each file of a run."""
-    command = ["codi", "run", str(workflow), "--seed", str(seed), "--output-dir", str(folder), "--json"]
+    command = ["codi", "run", str(workflow), "--output-dir", str(folder), "--json"]
     answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return json.loads(answer)["files"]
 
@@ -109,7 +107,7 @@ def sound_of(files: list[Path]) -> Waveform | None:
     return None
 
 
-def draw(workflow: Path, seed: int, url: str | None) -> None:
+def draw(workflow: Path, url: str | None) -> None:
     words, given = given_to(workflow)
     with tempfile.TemporaryDirectory() as scratch:
         if inputs_of(workflow, "LoadCoDi")[0]["checkpoint"] not in BUNDLED:
@@ -117,9 +115,9 @@ def draw(workflow: Path, seed: int, url: str | None) -> None:
         elif inputs_of(workflow, "KSampler"):
             if url is None:
                 sys.exit(f"{workflow.stem} has ComfyUI's own sampler: start ComfyUI, and name it by --url")
-            made = made_on(url, workflow, seed, Path(scratch))
+            made = made_on(url, workflow, Path(scratch))
         else:
-            made = made_by(workflow, seed, Path(scratch))
+            made = made_by(workflow, Path(scratch))
         told = " ".join(row["text"] for row in made if row.get("text"))
         written = [Path(row["path"]) for row in made if not row.get("text")]
         stills = [path for path in given if media.modality_by_name(path) is Modality.IMAGE]
@@ -155,11 +153,10 @@ def draw(workflow: Path, seed: int, url: str | None) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="all of them where none is named")
-    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--url", help="of a running ComfyUI")
     options = parser.parse_args()
     for name in options.names or sorted(path.stem for path in WORKFLOWS.glob("*.json")):
-        draw(WORKFLOWS / f"{name}.json", options.seed, options.url)
+        draw(WORKFLOWS / f"{name}.json", options.url)
 
 
 if __name__ == "__main__":

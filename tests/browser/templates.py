@@ -99,7 +99,12 @@ def results(outputs: Sequence[Modality], sound: tuple[str, int] | None = None) -
 
 
 def direction(
-    note: str, inputs: Sequence[Modality], outputs: Sequence[Modality], words: str = "", weights: str = ""
+    note: str,
+    inputs: Sequence[Modality],
+    outputs: Sequence[Modality],
+    words: str = "",
+    weights: str = "",
+    seed: int = 1,
 ) -> Template:
     """From prompts of some kinds to outputs of some kinds."""
     loaded = [{str(modality): LOADERS[modality]} for modality in inputs if modality is not TEXT]
@@ -107,7 +112,8 @@ def direction(
     condition, making = f"prompt {inputs[0]}", []
     if len(inputs) > 1:
         wires = {f"conditions.condition_{i}": (f"prompt {modality}", 0) for i, modality in enumerate(inputs)}
-        making.append({"mix": Node("InterpolateConditions", "Mix", {"weights": weights}, wires)})
+        # Prompts of different kinds tell different things, of which none should be lost.
+        making.append({"mix": Node("InterpolateConditions", "Mix", {"weights": weights, "mode": "composed"}, wires)})
         condition = "mix"
     sound = (str(AUDIO), 0) if AUDIO in inputs else None
     return Template(
@@ -115,7 +121,7 @@ def direction(
         [
             Column("1 Choose", [model(), *loaded]),
             Column("2 Encode", prompts),
-            Column("3 Make", [*making, sampler(condition, outputs)]),
+            Column("3 Make", [*making, sampler(condition, outputs, seed=seed)]),
             Column("4 See and save", results(outputs, sound)),
         ],
     )
@@ -368,6 +374,7 @@ TEMPLATES = {
         note("Sound to text", "A sound is told in words.", CHOOSE.format("*Sound*"), files=True),
         [AUDIO],
         [TEXT],
+        seed=3,
     ),
     "audio_to_image": direction(
         note("Sound to picture", "A sound makes a picture.", CHOOSE.format("*Sound*"), files=True),

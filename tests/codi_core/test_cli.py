@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from comfyui_codi.codi_core import cli, media
 from comfyui_codi.codi_core.cli import app, main
 from comfyui_codi.codi_core.media_files import SoundInfo, VideoInfo
+from comfyui_codi.codi_core.mixing import MixMode
 from comfyui_codi.codi_core.modality import Modality
 from comfyui_codi.codi_core.models.joint import Alignment
 from comfyui_codi.codi_core.mutual import Coupling
@@ -107,11 +108,11 @@ def test_the_sound_of_a_video_serves_as_prompt(generate, prompt, tmp_path):
     assert generate("--to", "image", "--audio", loud)
 
 
-@pytest.mark.parametrize("left_out", ["text", "audio"])
-def test_weights_belong_to_prompts_in_the_order_of_the_command(left_out, generate, prompt, tmp_path):
+@pytest.mark.parametrize(("left_out", "mode"), [("text", "linear"), ("audio", "linear"), ("audio", "composed")])
+def test_weights_belong_to_prompts_in_the_order_of_the_command(left_out, mode, generate, prompt, tmp_path):
     prompts = {"audio": prompt["audio"], "text": "a red ball"}
-    weights = [option for kind in prompts for option in ("--weight", 0 if kind == left_out else 3)]
-    generate("--to", "image", "--audio", prompts["audio"], "--text", prompts["text"], *weights, folder="mixed")
+    options = [option for kind in prompts for option in ("--weight", 0 if kind == left_out else 3)] + ["--mode", mode]
+    generate("--to", "image", "--audio", prompts["audio"], "--text", prompts["text"], *options, folder="mixed")
     (kept,) = set(prompts) - {left_out}
     generate("--to", "image", f"--{kept}", prompts[kept], folder="alone")
     mixed, alone = (media.read(tmp_path / name / "codi_00001_image.png") for name in ("mixed", "alone"))
@@ -152,7 +153,7 @@ def test_ctrl_c_leaves_nothing_behind(tiny_folder, tmp_path):
 
 def test_help_names_every_choice():
     result = CliRunner().invoke(app, ["generate", "--help"], env={"COLUMNS": "300"})
-    for choice in (*Modality, *SchedulerName, *Alignment):
+    for choice in (*Modality, *SchedulerName, *Alignment, *MixMode):
         assert choice in result.stdout
 
 

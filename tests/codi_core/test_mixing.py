@@ -75,6 +75,18 @@ def test_no_weights_are_equal_weights(mode):
     assert torch.equal(mix(prompts, mode=mode).embedding, mix(prompts, [1.0, 1.0, 1.0], mode).embedding)
 
 
+def test_a_composed_mixture_keeps_every_prompt_with_its_weight_also_in_another_one():
+    inner = mix([prompt(0), prompt(1)], [1.0, 3.0], MixMode.COMPOSED)
+    outer = mix([inner, prompt(2, batch=2), prompt(3)], [2.0, 2.0, 0.0], MixMode.COMPOSED)
+    assert [weight for _, weight in outer.guides] == [0.125, 0.375, 0.5]
+    for (embedding, _), one in zip(outer.guides, (prompt(0), prompt(1), prompt(2, batch=2)), strict=True):
+        assert torch.equal(embedding, one.embedding.expand(2, -1, -1))
+    linear = mix([mix([prompt(0), prompt(1)], [1.0, 3.0]), prompt(2, batch=2)])
+    assert close(outer.embedding, linear.embedding)
+    assert not mix([inner, prompt(2)]).parts
+    assert [embedding.shape for embedding, _ in outer.repeated(3).guides] == [(6, 1, 8)] * 3
+
+
 def test_linear_is_the_weighted_mean_and_is_not_normalised():
     mixed = mix([along(1, 0), along(0, 1)], [3.0, 1.0]).embedding
     assert close(mixed, torch.tensor([[[0.75, 0.25]]]))

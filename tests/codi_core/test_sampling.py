@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from comfyui_codi.codi_core.errors import ConfigError, ShapeError
+from comfyui_codi.codi_core.mixing import MixMode, mix
 from comfyui_codi.codi_core.modality import Modality
 from comfyui_codi.codi_core.models.joint import Alignment, JointDenoiser
 from comfyui_codi.codi_core.sampling import (
@@ -145,8 +147,8 @@ def test_guidance_scale_one_is_the_conditional_branch(denoiser, noise, condition
     latents = sampler.start(noise, 3)
     timestep = sampler.schedulers[IMAGE].timesteps[0]
     scales = dict.fromkeys(noise, 1.0)
-    contexts = {modality: sampler.context(condition, modality, scales[modality]) for modality in noise}
-    guided = sampler.noise(latents, dict.fromkeys(noise, timestep), contexts, scales)
+    guidance = {modality: sampler.guidance(condition, modality, scales[modality]) for modality in noise}
+    guided = sampler.noise(latents, dict.fromkeys(noise, timestep), guidance)
     direct = denoiser(latents, dict.fromkeys(latents, timestep.expand(2)), dict.fromkeys(noise, condition.embedding))
     for modality in noise:
         assert torch.equal(guided[modality], direct[modality])
@@ -158,8 +160,8 @@ def test_guidance_goes_from_the_null_prompt_towards_the_prompt(scale, denoiser, 
     latents = sampler.start(noise, 3)
     timestep = sampler.schedulers[IMAGE].timesteps[0]
     scales = {IMAGE: scale, AUDIO: 1.0}
-    contexts = {modality: sampler.context(condition, modality, scales[modality]) for modality in noise}
-    guided = sampler.noise(latents, dict.fromkeys(noise, timestep), contexts, scales)
+    guidance = {modality: sampler.guidance(condition, modality, scales[modality]) for modality in noise}
+    guided = sampler.noise(latents, dict.fromkeys(noise, timestep), guidance)
     null, prompted = (
         denoiser(latents, dict.fromkeys(latents, timestep.expand(2)), dict.fromkeys(noise, rows))
         for rows in (condition.null, condition.embedding)
@@ -167,6 +169,29 @@ def test_guidance_goes_from_the_null_prompt_towards_the_prompt(scale, denoiser, 
     wanted = null[IMAGE] + scale * (prompted[IMAGE] - null[IMAGE])
     torch.testing.assert_close(guided[IMAGE], wanted, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(guided[AUDIO], prompted[AUDIO], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("guided_alignment", [False, True])
+@pytest.mark.parametrize("scale", [1.0, 2.5])
+def test_composed_prompts_guide_each_by_itself(scale, guided_alignment, denoiser, noise, condition):
+    """With weights 3 and 4, whose squares sum to 5²."""
+    other = Condition(random(2, 1, 20, seed=8), random(2, 1, 20, seed=9))
+    mixed = mix([condition, other], [3.0, 4.0], MixMode.COMPOSED)
+    sampler = JointSampler(replace(denoiser, guided=guided_alignment))
+    latents = sampler.start(noise, 3)
+    timestep = sampler.schedulers[IMAGE].timesteps[0]
+
+    def predicted(one: Condition, scale: float) -> dict[Modality, Tensor]:
+        guidance = {modality: sampler.guidance(one, modality, scale) for modality in noise}
+        return sampler.noise(latents, dict.fromkeys(noise, timestep), guidance)
+
+    composed = predicted(mixed, scale)
+    apart = [predicted(Condition(prompt.embedding, mixed.null), 2.0) for prompt in (condition, other)]
+    null = predicted(Condition(mixed.null, mixed.null), 0.0)
+    for modality in noise:
+        ways = [(each[modality] - null[modality]) / 2.0 for each in apart]
+        wanted = null[modality] + scale * (0.6 * ways[0] + 0.8 * ways[1])
+        torch.testing.assert_close(composed[modality], wanted, atol=1e-4, rtol=1e-4)
 
 
 def test_guidance_between_equal_prompts_changes_nothing(denoiser, noise, condition):

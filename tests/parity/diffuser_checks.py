@@ -77,10 +77,10 @@ def check_ddim(case: Case) -> Pairs:
     sampler = JointSampler(_joint(case, alignment, modalities))
 
     latents = sampler.start(noise, call["steps"])
-    contexts = {modality: sampler.context(condition, modality, scales[modality]) for modality in modalities}
+    guidance = {modality: sampler.guidance(condition, modality, scales[modality]) for modality in modalities}
     kept: dict[str, list[Tensor]] = {}
     for index, timestep in enumerate(sampler.schedulers[modalities[0]].timesteps):
-        predicted = sampler.noise(latents, dict.fromkeys(modalities, timestep), contexts, scales)
+        predicted = sampler.noise(latents, dict.fromkeys(modalities, timestep), guidance)
         for modality in modalities:
             fresh = case.given(f"noise_{modality}")[index] if call["eta"] else None
             stepped = sampler.schedulers[modality].step(

@@ -145,7 +145,18 @@ def test_an_unknown_evaluation_lists_the_known(tiny_folder, tmp_path):
 
 def test_files_are_listed(tiny_folder, tmp_path: Path):
     given = ["--model", str(tiny_folder), "--output-dir", str(tmp_path), "--count", "1", "--dtype", "bf16"]
-    result = CliRunner().invoke(app, ["evaluate", "retrieval", *given])
+    ways = ["--mode", "composed", "--alignment", "both"]
+    result = CliRunner().invoke(app, ["evaluate", "retrieval", *given, *ways])
     assert result.stdout.splitlines() == [f"report\t{tmp_path}/retrieval.json", f"picture\t{tmp_path}/retrieval.png"]
     settings = json.loads((tmp_path / "retrieval.json").read_text())["settings"]
-    assert settings == {"count": 1, "rows": 16, "steps": 25, "seed": 0, "dtype": "torch.bfloat16"}
+    sampled = {"count": 1, "rows": 16, "steps": 25, "seed": 0}
+    assert settings == sampled | {"mode": "composed", "alignment": "both", "dtype": "torch.bfloat16"}
+
+
+@pytest.mark.parametrize(("alignment", "mode"), [("both", "linear"), ("paper", "composed")])
+def test_results_of_another_alignment_or_mode_are_kept_apart(alignment, mode, tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(matrix, "SETS", [[TEXT, IMAGE]])
+    for chosen, mixed in (("paper", "linear"), (alignment, mode)):
+        pipeline = CoDiPipeline.from_pretrained(tiny_folder, alignment=chosen)
+        run_experiment("matrix", Matrix(), pipeline, EvaluationSettings(count=1, steps=1, mode=mixed), tmp_path)
+    assert len(list(tmp_path.glob(".matrix-*.jsonl"))) == 2
