@@ -119,7 +119,7 @@ def generate(
     ] = "paper",
     coupling: Annotated[
         float, typer.Option(help="With mutual and both: share of the other outputs in an output's condition.")
-    ] = 0.8,
+    ] = 0.65,
     coupling_start: Annotated[
         float, typer.Option(help="With mutual and both: share of its steps before others look at an output.")
     ] = 0.3,

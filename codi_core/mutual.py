@@ -34,7 +34,7 @@ class Coupling:
     Each look costs one decoding and one encoding of an output, besides the steps' own work.
     """
 
-    weight: float = 0.8
+    weight: float = 0.65
     start: float = 0.3
     interval: int = 1
     lead: float = 1.0
