@@ -182,11 +182,11 @@ class Known:
 class Guidance:
     """What one output is told, prepared for its diffuser, and how its branches become one.
 
-    memories: of null rows, if there are several branches, then of every prompt's. weights: of the prompts.
+    memories: of null rows, if there are several branches, then of every prompt's.
     """
 
+    condition: Condition
     memories: Memories
-    weights: Sequence[float]
     scale: float
 
     def guided(self, output: Float[Tensor, "rows ..."], batch: int) -> Float[Tensor, "batch ..."]:
@@ -198,9 +198,10 @@ class Guidance:
         null, *prompted = output.split(batch)
         if not prompted:
             return null
-        length = math.hypot(*self.weights)
+        weights = [weight for _, weight in self.condition.guides]
+        length = math.hypot(*weights)
         return null + self.scale * sum(
-            weight / length * (branch - null) for weight, branch in zip(self.weights, prompted, strict=True)
+            weight / length * (branch - null) for weight, branch in zip(weights, prompted, strict=True)
         )
 
 
@@ -233,9 +234,10 @@ class JointSampler:
 
     def guidance(self, condition: Condition, modality: Modality, scale: float) -> Guidance:
         """What one output is told; there is one branch only where one prompt is followed as it is (scale 1)."""
-        embeddings, weights = zip(*condition.guides, strict=True)
-        rows = embeddings if scale == 1 and len(embeddings) == 1 else (condition.null, *embeddings)
-        return Guidance(self.denoiser.prepare_context(modality, torch.cat(rows)), weights, scale)
+        rows = [embedding for embedding, _ in condition.guides]
+        if scale != 1 or len(rows) > 1:
+            rows = [condition.null, *rows]
+        return Guidance(condition, self.denoiser.prepare_context(modality, torch.cat(rows)), scale)
 
     def noise(
         self,
@@ -358,7 +360,6 @@ class JointSampler:
         course = Course(steps=steps, begins=begins, lead=mutual.coupling.lead if mutual else 0.0)
         conversation = Conversation(mutual, course) if mutual else None
         becoming = {modality: one.latent for modality, one in known.items()}
-        conditions: dict[Modality, Condition] = {}
         guides: dict[Modality, Guidance] = {}
         for index in range(course.rounds):
             reached = course.reached(index)
@@ -369,8 +370,8 @@ class JointSampler:
             if conversation is not None:
                 told = conversation.conditions(told, becoming, reached)
             for modality, one in told.items():
-                if conditions.get(modality) is not one:
-                    conditions[modality], guides[modality] = one, self.guidance(one, modality, scales[modality])
+                if modality not in guides or guides[modality].condition is not one:
+                    guides[modality] = self.guidance(one, modality, scales[modality])
             current = {modality: timesteps[had] for modality, had in reached.items() if had < steps}
             predicted = self.noise(
                 {modality: latents[modality] for modality in reached},

@@ -185,6 +185,7 @@ class JointSampler(io.ComfyNode):
                     tooltip="How much of what is known changes. 0: it is kept. 1: it is made anew. In between it is "
                     "changed the more the higher it is.",
                 ),
+                # Apart from its like: saved workflows rely on the order in which inputs came.
                 io.Float.Input(
                     "coupling_lead",
                     default=Coupling.lead,
