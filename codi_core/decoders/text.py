@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -36,6 +37,9 @@ ENCODER_TOKENIZER = "encoder_tokenizer"
 DECODER_TOKENIZER = "decoder_tokenizer"
 SPECIAL_TOKENS = ("<PAD>", "<BOS>", "<EOS>")
 """The last three of GPT-2's vocabulary, in this order."""
+
+CACHE = "cache" if "cache" in inspect.signature(GPT2Model.forward).parameters else "past_key_values"
+"""What GPT-2 calls the keys and values of earlier tokens; transformers 5.24 gave them another name."""
 
 
 class TextAutoencoder(ModelMixin, ConfigMixin):
@@ -132,7 +136,7 @@ class TextAutoencoder(ModelMixin, ConfigMixin):
         self, ids: Int[Tensor, "batch tokens"], latent: Float[Tensor, "batch latent"]
     ) -> Float[Tensor, "batch tokens vocabulary"]:
         """For every token the scores of its successor, given the unscaled latent (teacher forcing)."""
-        return self._advance(ids, latent, self._memory(latent), position=1)[0]
+        return self._advance(ids, latent, self._memory(latent), position=1)
 
     @torch.no_grad()
     def generate(
@@ -152,7 +156,7 @@ class TextAutoencoder(ModelMixin, ConfigMixin):
         cache = self._memory(latent)
         # the last place is the end token's, whatever the model says
         for position in range(1, self.config["maximum_tokens"] - 1):
-            logits, cache = self._advance(token, latent, cache, position)
+            logits = self._advance(token, latent, cache, position)
             token = _draw(require_finite(logits[:, -1], "text_autoencoder", self), temperature, generator)
             written = torch.cat([written, token], dim=1)
             if written.eq(self.end_id).any(dim=1).all():
@@ -172,19 +176,19 @@ class TextAutoencoder(ModelMixin, ConfigMixin):
         self,
         ids: Int[Tensor, "batch tokens"],
         latent: Float[Tensor, "batch latent"],
-        cache: Any,
+        cache: DynamicCache | None,
         position: int,
-    ) -> tuple[Float[Tensor, "batch tokens vocabulary"], Any]:
-        """Logits of the tokens that begin at this position, and the cache that now holds them too."""
+    ) -> Float[Tensor, "batch tokens vocabulary"]:
+        """Logits of the tokens that begin at this position. The cache then holds them too."""
         output = self.gpt2(
             inputs_embeds=self.gpt2.wte(ids) + self.to_embedding(latent)[:, None],
             position_ids=torch.arange(position, position + ids.shape[1], device=ids.device)[None],
-            past_key_values=cache,
             use_cache=True,
+            **{CACHE: cache},
         )
         # The embedding's weights score the words too; where layers are offloaded they must be fetched for that.
         with align_module_device(self.gpt2.wte):
-            return nn.functional.linear(output.last_hidden_state, self.gpt2.wte.weight), output.past_key_values
+            return nn.functional.linear(output.last_hidden_state, self.gpt2.wte.weight)
 
     def _require_tokenizers(self) -> tuple[PreTrainedTokenizerBase, PreTrainedTokenizerBase]:
         if self._tokenizers is None:

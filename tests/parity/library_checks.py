@@ -189,7 +189,7 @@ def check_text_logits(case: Case) -> Pairs:
     autoencoder, ids, latent = case.model["text_autoencoder"], case.given("ids"), case.fed("z")
     made = _scores(autoencoder.logits(ids, latent), "both")
     # Without memory there is no position before the first token.
-    made |= _scores(autoencoder._advance(ids, latent, None, position=0)[0], "embedding_only")
+    made |= _scores(autoencoder._advance(ids, latent, None, position=0), "embedding_only")
     hook = autoencoder.to_embedding.register_forward_hook(lambda module, given, output: torch.zeros_like(output))
     made |= _scores(autoencoder.logits(ids, latent), "memory_only")
     hook.remove()
