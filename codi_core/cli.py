@@ -88,9 +88,10 @@ def generate(
     mode: Annotated[
         str,
         typer.Option(
-            help="How several prompts are mixed: linear, norm_preserving or slerp; composed: each guides by itself."
+            help="How prompts are mixed. complementary: each counts for what its kind can tell. linear, "
+            "norm_preserving, slerp: as they are. composed: each guides by itself."
         ),
-    ] = "linear",
+    ] = "complementary",
     negative: Annotated[str | None, typer.Option(help="What to stay away from, in words.")] = None,
     model: Annotated[str, typer.Option(metavar="NAME|DIR", help="A bundled model or a folder.")] = "codi-mini",
     dtype: DType = None,
@@ -195,8 +196,11 @@ def evaluate(
     rows: Annotated[int, typer.Option(help="How many samples are made at once.")] = 16,
     steps: Annotated[int, typer.Option(help="Denoising steps.")] = 25,
     mode: Annotated[
-        str, typer.Option(help="How prompts are mixed, in matrix and mix: linear, norm_preserving, slerp or composed.")
-    ] = "linear",
+        str,
+        typer.Option(
+            help="How prompts are mixed, in matrix and mix: complementary, linear, norm_preserving, slerp or composed."
+        ),
+    ] = "complementary",
     alignment: Annotated[
         str,
         typer.Option(help="Of outputs made together, in matrix, keep, sync and sim: paper, released, mutual or both."),

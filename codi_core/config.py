@@ -300,6 +300,9 @@ def mini() -> CoDiConfig:
                     "frequency_max": 8000,
                 },
             },
+            # Some more than its world's facts have degrees of freedom (shape 3, colour 5, motion 3, size 1), since
+            # softly told ones come last; what is none of them is hardly reliable.
+            "prompt_factors": {"width": 128, "factors": 16},
             "text_autoencoder": {
                 "encoder": {
                     "vocab_size": bert_tokens,
@@ -355,6 +358,7 @@ def tiny() -> CoDiConfig:
         "clap": {
             "audio": {"patch_embeds_hidden_size": 8, "depths": [1, 1, 1], "hidden_size": 32, "projection_dim": 32},
         },
+        "prompt_factors": {"width": 32},
         "text_autoencoder": {"encoder": layer, "decoder": {"n_embd": 32, "n_layer": 1, "n_head": 2}},
         "image_autoencoder": {"block_out_channels": [8, 8, 16, 16]},
         "audio_autoencoder": {"block_out_channels": [8, 8, 16, 16]},

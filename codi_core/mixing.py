@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .errors import PromptError, choose
-from .values import Condition
+from .modality import Modality
+from .values import Condition, Meaning
 
 Rows = Float[Tensor, "batch tokens width"]
 
@@ -20,6 +21,9 @@ Rows = Float[Tensor, "batch tokens width"]
 class MixMode(StrEnum):
     """How embeddings are interpolated.
 
+    complementary: what prompts mean is mixed, in the factors that all kinds of them share, and each counts for what its
+    kind can tell: a picture doesn't halve the motion that a text asks for. Each diffuser is then told it in prompts of
+    its own kind. Where a model doesn't know its factors, as the released weights don't, the same as linear.
     linear: the weighted mean, as CoDi does it; opposite prompts shorten it.
     norm_preserving: the weighted mean, scaled back to the weighted mean of the lengths.
     slerp: along the great circle through one prompt after the other; lengths are interpolated.
@@ -28,14 +32,15 @@ class MixMode(StrEnum):
     costs a branch of its own at every step.
     """
 
+    COMPLEMENTARY = "complementary"
     LINEAR = "linear"
     NORM_PRESERVING = "norm_preserving"
     SLERP = "slerp"
     COMPOSED = "composed"
 
 
-def _linear(rows: Sequence[Rows], weights: Sequence[float]) -> Rows:
-    return torch.stack([row * weight for row, weight in zip(rows, weights, strict=True)]).sum(dim=0)
+def _linear(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    return torch.stack([tensor * weight for tensor, weight in zip(tensors, weights, strict=True)]).sum(dim=0)
 
 
 def _length(row: Rows) -> Tensor:
@@ -70,6 +75,7 @@ def _slerp(rows: Sequence[Rows], weights: Sequence[float]) -> Rows:
 
 
 _MIXERS: dict[MixMode, Callable[[Sequence[Rows], Sequence[float]], Rows]] = {
+    MixMode.COMPLEMENTARY: _linear,
     MixMode.LINEAR: _linear,
     MixMode.NORM_PRESERVING: _norm_preserving,
     MixMode.SLERP: _slerp,
@@ -98,22 +104,26 @@ def relative_weights(weights: Sequence[float] | None, count: int) -> list[float]
 
 
 def mix(
-    conditions: Sequence[Condition], weights: Sequence[float] | None = None, mode: str = MixMode.LINEAR
+    conditions: Sequence[Condition], weights: Sequence[float] | None = None, mode: str = MixMode.COMPLEMENTARY
 ) -> Condition:
     """Interpolate prompts in the aligned space (CoDi paper, composable conditioning).
 
-    Weights are relative: they are scaled to sum to 1. One condition passes through unchanged. The null prompts are
-    mixed with the same weights. Composed mixtures stay composed where they are composed with others; else they are
-    mixed as linear ones. Conditions of batch 1 serve every row of larger ones. What fades goes on fading.
+    Weights are relative: they are scaled to sum to 1. One condition keeps its embedding. The null prompts are mixed
+    with the same weights. All modes but complementary leave the meaning behind: diffusers get the embedding as it is.
+    Composed mixtures stay composed where they are composed with others; else they are mixed as linear ones. Conditions
+    of batch 1 serve every row of larger ones. What fades goes on fading.
     Raises PromptError for unusable weights or unequal shapes, ConfigError for an unknown mode.
     Paper → here: C_m(x_m) → conditions[m].embedding, alpha_m → weights[m].
     """
     shares = relative_weights(weights, len(conditions))
     mixer = _MIXERS[choose("mode", mode, MixMode)]
-    if len(conditions) == 1:
+    complementary = mode == MixMode.COMPLEMENTARY
+    if len(conditions) == 1 and (complementary or conditions[0].meaning is None):
         return conditions[0]
     if any(condition.course for condition in conditions):
         return _over_a_run(lambda share: mix([condition.at(share) for condition in conditions], weights, mode))
+    if len(conditions) == 1:
+        return replace(conditions[0], meaning=None, null_meaning=None)
     shapes = [tuple(condition.embedding.shape) for condition in conditions]
     batch = max(shape[0] for shape in shapes)
     if any(shape[0] not in (1, batch) or shape[1:] != shapes[0][1:] for shape in shapes):
@@ -128,15 +138,39 @@ def mix(
         for embedding, weight in condition.guides
         if share > 0
     ]
+    understood = complementary and all(condition.meaning for condition in conditions)
+    meant, avoided = (
+        [(getattr(condition, name), share) for condition, share in zip(conditions, shares, strict=True)]
+        for name in ("meaning", "null_meaning")
+    )
     return Condition(
         mixer([condition.embedding.expand(batch, -1, -1) for condition in conditions], shares),
         mixer([condition.null.expand(batch, -1, -1) for condition in conditions], shares),
         parts=parts if mode == MixMode.COMPOSED else (),
+        meaning=_mixed_meaning(meant, batch) if understood else None,
+        null_meaning=_mixed_meaning(avoided, batch) if understood else None,
+    )
+
+
+def _mixed_meaning(weighted: Sequence[tuple[Meaning | None, float]], batch: int) -> Meaning | None:
+    """Of those that there are: a prompt without a negative one has no say in what to stay away from."""
+    meanings = [meaning for meaning, _ in weighted if meaning]
+    weights = [weight for meaning, weight in weighted if meaning]
+    if not meanings:
+        return None
+    besides: dict[Modality, Tensor] = {}
+    for meaning, weight in zip(meanings, weights, strict=True):
+        for kind, rows in meaning.besides.items():
+            besides[kind] = besides.get(kind, 0.0) + weight * rows.expand(batch, -1, -1)
+    return Meaning(
+        _linear([meaning.evidence.expand(batch, -1, -1) for meaning in meanings], weights),
+        _linear([meaning.reliability for meaning in meanings], weights),
+        besides,
     )
 
 
 def fade(
-    first: Condition, second: Condition, *, start: float = 0.0, end: float = 1.0, mode: str = MixMode.LINEAR
+    first: Condition, second: Condition, *, start: float = 0.0, end: float = 1.0, mode: str = MixMode.COMPLEMENTARY
 ) -> Condition:
     """One prompt that turns into another while outputs are denoised: early steps decide on the whole, late ones on
     details.

@@ -20,7 +20,7 @@ from .config import INDEX_NAME, CoDiConfig
 from .decoders.audio import build_vocoder
 from .decoders.image import build_image_autoencoder
 from .decoders.text import ENCODER_TOKENIZER, TextAutoencoder
-from .encoders import CLAPEncoder, CLIPEncoder
+from .encoders import CLAPEncoder, CLIPEncoder, PromptFactors
 from .encoders.clip import TOKENIZER
 from .errors import CheckpointError
 from .models.unet import UNet
@@ -28,12 +28,14 @@ from .models.unet import UNet
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
 DIFFUSER = "diffuser_"
+PROMPT_FACTORS = "prompt_factors"
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 """Number formats of weights, by the names that users know."""
 
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "clip": CLIPEncoder,
     "clap": CLAPEncoder,
+    PROMPT_FACTORS: PromptFactors,
     "image_autoencoder": lambda **arguments: build_image_autoencoder(arguments),
     "audio_autoencoder": AutoencoderKL,
     "vocoder": lambda **arguments: build_vocoder(arguments),

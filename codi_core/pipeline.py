@@ -18,6 +18,7 @@ import torch
 from . import encoders
 from .config import INDEX_NAME, CoDiConfig
 from .decoders import build_codec
+from .encoders.factors import KindFactors, PromptFactors
 from .errors import CheckpointError, ConfigError, ShapeError, choose
 from .fitting import fit
 from .geometry import filled, latent_shape
@@ -27,10 +28,10 @@ from .models.joint import COUPLED, Alignment, JointDenoiser
 from .models.unet import UNet
 from .mutual import Coupling, MutualConditioning
 from .offload import OFFLOADING, Offload
-from .parts import Parts
+from .parts import PROMPT_FACTORS, Parts
 from .precision import check_precision
 from .sampling import JointSampler, Known, OnStep, SchedulerName, noise_generator, starting_noise
-from .values import Condition, Latents, Media, OutputSize, Waveform, modality_of
+from .values import Condition, Latents, Meaning, Media, OutputSize, Waveform, modality_of
 
 BUNDLED = {"codi-mini": Path(__file__).parent / "assets" / "codi-mini"}
 
@@ -90,11 +91,33 @@ class CoDiPipeline:
         negative: what guidance moves away from, instead of an empty prompt of this kind.
         """
         self.parts.begin_stage()
-        embedding = encoders.encode(self.parts, prompt).float()
+        embedding, meaning = self._read(prompt)
         if negative is None:
-            null = encoders.encode_null(self.parts, modality_of(prompt))
+            null, null_meaning = encoders.encode_null(self.parts, modality_of(prompt)), None
         else:
-            null = encoders.encode(self.parts, negative).float()
+            null, null_meaning = self._read(negative)
+        return Condition(embedding, null.expand_as(embedding), meaning=meaning, null_meaning=null_meaning)
+
+    def _read(self, prompt: Media) -> tuple[torch.Tensor, Meaning | None]:
+        """The embedding of a prompt, and what it means, as far as that is known."""
+        embedding = encoders.encode(self.parts, prompt).float()
+        kind = self._kind_factors(modality_of(prompt))
+        return embedding, None if kind is None else kind.meaning(embedding)
+
+    def _kind_factors(self, modality: Modality) -> KindFactors | None:
+        """How prompts of a modality say what they mean, if the model knows."""
+        known = PROMPT_FACTORS in self.config.parts
+        return cast(PromptFactors, self.parts[PROMPT_FACTORS])(modality) if known else None
+
+    @torch.no_grad()
+    def tell(self, condition: Condition, modality: Modality) -> Condition:
+        """What the diffuser of this output is told: where its meaning is known, prompts of the output's own kind that
+        say the same."""
+        kind = None if condition.meaning is None else self._kind_factors(modality)
+        if condition.meaning is None or kind is None:
+            return condition
+        embedding = kind.told(condition.meaning)
+        null = kind.null if condition.null_meaning is None else kind.told(condition.null_meaning)
         return Condition(embedding, null.expand_as(embedding))
 
     @torch.no_grad()
@@ -162,6 +185,7 @@ class CoDiPipeline:
             denoiser,
             scheduler=scheduler,
             noise_schedule=self.config.noise_schedule,
+            tell=self.tell,
         )
         coupled = denoiser.alignment in COUPLED and coupling.weight > 0
         samples = sampler.sample(
@@ -190,8 +214,8 @@ class CoDiPipeline:
         nulls = {modality: encoders.encode_null(self.parts, modality) for modality in outputs}
 
         def encode_output(modality: Modality, clean: torch.Tensor) -> Condition:
-            embedding = encoders.encode(self.parts, codecs[modality].decode(clean)).float()
-            return Condition(embedding, nulls[modality].expand_as(embedding))
+            embedding, meaning = self._read(codecs[modality].decode(clean))
+            return Condition(embedding, nulls[modality].expand_as(embedding), meaning=meaning)
 
         return MutualConditioning(coupling, encode_output)
 
@@ -229,7 +253,7 @@ class CoDiPipeline:
         to: Sequence[Modality | str],
         *,
         weights: Sequence[float] | None = None,
-        mode: str = MixMode.LINEAR,
+        mode: str = MixMode.COMPLEMENTARY,
         negative: Media | None = None,
         **sampling: Any,
     ) -> dict[Modality, Any]:

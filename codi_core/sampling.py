@@ -131,6 +131,8 @@ class StepReport:
 
 OnStep = Callable[[StepReport], None]
 """Called after every step. Whatever it raises ends the sampling, so it is also the way to cancel."""
+Tell = Callable[[Condition, Modality], Condition]
+"""From what is asked for to what the diffuser of one output is told."""
 
 
 def guidance_scales(
@@ -217,8 +219,11 @@ class JointSampler:
         *,
         scheduler: str = SchedulerName.DDIM,
         noise_schedule: Mapping[str, Any] = NOISE_SCHEDULE,
+        tell: Tell = lambda condition, modality: condition,
     ):
+        """tell: how a condition is put to an output's diffuser; by default as it is."""
         self.denoiser = denoiser
+        self.tell = tell
         self.schedulers = {modality: make_scheduler(scheduler, noise_schedule) for modality in denoiser.diffusers}
 
     def start(self, noise: Mapping[Modality, Tensor], steps: int) -> dict[Modality, Tensor]:
@@ -234,9 +239,10 @@ class JointSampler:
 
     def guidance(self, condition: Condition, modality: Modality, scale: float) -> Guidance:
         """What one output is told; there is one branch only where one prompt is followed as it is (scale 1)."""
-        rows = [embedding for embedding, _ in condition.guides]
+        told = self.tell(condition, modality)
+        rows = [embedding for embedding, _ in told.guides]
         if scale != 1 or len(rows) > 1:
-            rows = [condition.null, *rows]
+            rows = [told.null, *rows]
         return Guidance(condition, self.denoiser.prepare_context(modality, torch.cat(rows)), scale)
 
     def noise(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -78,6 +79,31 @@ def rows_of(media: Media) -> list[Media]:
     return [replace(media, **{tensor: row[None]}) for row in getattr(media, tensor)]
 
 
+UNTOLD = 0.02
+"""How reliable a factor must be told to be taken for half of what is said of it."""
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a prompt, or a mixture of prompts, says in the factors that all kinds of prompts share.
+
+    All are weighted means in mixtures, so that a factor is what those say of it who can tell it.
+    evidence: what is said, times its reliability. reliability: symmetric; along each direction from 0, where prompts of
+    this kind say nothing, to 1. besides: by kind of prompt what its embedding holds besides the factors, which only
+    diffusers of that kind of output understand.
+    """
+
+    evidence: Float[Tensor, "batch tokens factors"]
+    reliability: Float[Tensor, "factors factors"]
+    besides: Mapping[Modality, Float[Tensor, "batch tokens width"]] = field(default_factory=dict)
+
+    @property
+    def factors(self) -> Float[Tensor, "batch tokens factors"]:
+        """What is said; 0, the mean, of what nobody tells."""
+        told = self.reliability + UNTOLD * torch.eye(len(self.reliability)).to(self.reliability)
+        return torch.linalg.solve(told, self.evidence, left=False)
+
+
 @dataclass(frozen=True)
 class Condition:
     """A prompt, or a mixture of prompts, in the space that all prompt encoders share.
@@ -88,12 +114,16 @@ class Condition:
     Embedding and null are then those of its beginning.
     parts: prompts that guide each by itself, and their weights, which sum to 1; empty if the embedding guides. It is
     then their weighted mean, for all that takes one.
+    meaning: what each output's diffuser is told in prompts of its own kind, instead of the embedding; None where the
+    model doesn't know, or the embedding is to be taken as it is. null_meaning: of a negative prompt; None without one.
     """
 
     embedding: Float[Tensor, "batch tokens width"]
     null: Float[Tensor, "batch tokens width"]
     course: Callable[[float], Condition] | None = None
     parts: Sequence[tuple[Float[Tensor, "batch tokens width"], float]] = ()
+    meaning: Meaning | None = None
+    null_meaning: Meaning | None = None
 
     @property
     def guides(self) -> Sequence[tuple[Float[Tensor, "batch tokens width"], float]]:
@@ -107,11 +137,20 @@ class Condition:
     def repeated(self, count: int) -> Condition:
         """Every row so many times, all rows in turn."""
         course = self.course
+
+        def repeated(meaning: Meaning | None) -> Meaning | None:
+            if meaning is None:
+                return None
+            besides = {kind: rows.repeat(count, 1, 1) for kind, rows in meaning.besides.items()}
+            return Meaning(meaning.evidence.repeat(count, 1, 1), meaning.reliability, besides)
+
         return Condition(
             self.embedding.repeat(count, 1, 1),
             self.null.repeat(count, 1, 1),
             None if course is None else lambda share: course(share).repeated(count),
             [(embedding.repeat(count, 1, 1), weight) for embedding, weight in self.parts],
+            repeated(self.meaning),
+            repeated(self.null_meaning),
         )
 
 

@@ -52,7 +52,7 @@ class _JointNetwork(torch.nn.Module):
         self, latents: list[Tensor], timestep: Tensor, context: Tensor, transformer_options: Any, **_: Any
     ) -> list[Tensor] | Tensor:
         """Of a single latent the result comes without a list, as the host wants it. Rows: one block for each entry of
-        its list of positive and negative prompts."""
+        its list of positive and negative prompts; in each a token for every output, in their order."""
         denoiser = self.pipeline.denoiser(self.outputs)
         blocks = transformer_options["cond_or_uncond"]
         made: dict[Modality, list[Tensor]] = {modality: [] for modality in self.outputs}
@@ -62,8 +62,8 @@ class _JointNetwork(torch.nn.Module):
             when, prompt = (each.chunk(len(blocks))[index] for each in (timestep, context))
             alone = denoiser.guided and kind == UNCONDITIONAL
             environments = {} if alone else denoiser.environments(rows, dict.fromkeys(rows, when))
-            for modality, row in rows.items():
-                memories = denoiser.prepare_context(modality, prompt)
+            for (modality, row), told in zip(rows.items(), prompt.chunk(len(rows), dim=1), strict=True):
+                memories = denoiser.prepare_context(modality, told)
                 output = denoiser.denoise(modality, row, when, memories, environments)
                 made[modality].append(to_grid(modality, output.float()))
         outputs = [torch.cat(made[modality]) for modality in self.outputs]

@@ -107,10 +107,11 @@ class NativeModel(io.ComfyNode):
         start = {
             modality: known.samples.get(modality, empty[modality]).expand_as(empty[modality]) for modality in empty
         }
+        told = [model.tell(condition, modality) for modality in outputs]
         return io.NodeOutput(
             native_model(model, outputs),
-            [[condition.embedding, {}]],
-            [[condition.null, {}]],
+            [[torch.cat([each.embedding for each in told], dim=1), {}]],
+            [[torch.cat([each.null for each in told], dim=1), {}]],
             to_latent(Latents(start, size.seconds, known.masks)),
         )
 

@@ -2,6 +2,7 @@
 
 from .clap import CLAPEncoder
 from .clip import CLIPEncoder
+from .factors import PromptFactors
 from .prompt import encode, encode_null, null_like
 
-__all__ = ["CLAPEncoder", "CLIPEncoder", "encode", "encode_null", "null_like"]
+__all__ = ["CLAPEncoder", "CLIPEncoder", "PromptFactors", "encode", "encode_null", "null_like"]

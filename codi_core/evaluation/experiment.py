@@ -44,7 +44,7 @@ class EvaluationSettings:
     rows: int = 16
     steps: int = 25
     seed: int = 0
-    mode: str = MixMode.LINEAR
+    mode: str = MixMode.COMPLEMENTARY
 
     def __post_init__(self) -> None:
         choose("mode", self.mode, MixMode)

@@ -193,7 +193,13 @@ class FileSource:
         return Pairs(_one_line(texts, generator), media, _equal(texts))
 
     def samples(
-        self, modalities: Collection[Modality], sayable: Modality, rows: range, generator: torch.Generator
+        self,
+        modalities: Collection[Modality],
+        sayable: Modality,
+        rows: range,
+        generator: torch.Generator,
+        captions_each: int = CAPTIONS_PER_SAMPLE,
+        nameless: bool = True,
     ) -> Samples:
         """In an order of their own, and from the start again after the last one. Captions are as they were written."""
         most = len(self._numbers(modalities))
@@ -201,8 +207,8 @@ class FileSource:
         batch = self._batch([order[row % most] for row in rows], modalities, generator)
         if Modality.TEXT not in modalities:
             return Samples(batch, [])
-        captions = [_one_line(batch[Modality.TEXT], generator) for _ in range(CAPTIONS_PER_SAMPLE)]
-        return Samples({**batch, Modality.TEXT: captions[0]}, captions)
+        lines = [_one_line(batch[Modality.TEXT], generator) for _ in range(captions_each)]
+        return Samples({**batch, Modality.TEXT: lines[0]}, lines)
 
 
 def _one_line(texts: list[str], generator: torch.Generator) -> list[str]:

@@ -32,8 +32,8 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Samples:
-    """Matched samples of several modalities. captions: CAPTIONS_PER_SAMPLE lists with one caption per sample each, as
-    prompts; the texts among the media may be others."""
+    """Matched samples of several modalities. captions: lists with one caption per sample each, as prompts; the texts
+    among the media may be others."""
 
     media: Mapping[Modality, Media]
     captions: list[list[str]]
@@ -67,8 +67,15 @@ class Source(Protocol):
         ...
 
     def samples(
-        self, modalities: Collection[Modality], sayable: Modality, rows: range, generator: torch.Generator
+        self,
+        modalities: Collection[Modality],
+        sayable: Modality,
+        rows: range,
+        generator: torch.Generator,
+        captions_each: int = CAPTIONS_PER_SAMPLE,
+        nameless: bool = True,
     ) -> Samples:
-        """The samples of these numbers, counted from 0 on and asked for in order; captions, if text is among the
-        modalities, speak of what `sayable` shows."""
+        """The samples of these numbers, counted from 0 on and asked for in order; as many captions of each, if text is
+        among the modalities, speak of what `sayable` shows. nameless: whether some may show what captions have no word
+        for, if the source knows of any."""
         ...

@@ -28,6 +28,7 @@ from .autoencode import (
 )
 from .bridge import audio_objective, image_objective, video_objective
 from .diffuse import PROMPTED_BY, Cones, DiffusionObjective
+from .factors import measure_factors
 from .loop import Objective, OnProgress, Settings, train
 from .pairs import Columns, null_embeddings
 from .source import Source
@@ -250,11 +251,13 @@ def tasks(config: CoDiConfig) -> dict[Stage, dict[str, Task]]:
                 ("clip",),
                 lambda workshop, _: image_objective(workshop.trainable("clip"), workshop.source),
                 TaskSettings(steps=5000, batch=64, learning_rate=1e-3, precision="fp32"),
+                measure_factors,
             ),
             "clip_video": Task(
                 ("clip",),
                 lambda workshop, _: video_objective(workshop.trainable("clip"), workshop.source),
                 TaskSettings(steps=1200, batch=16, learning_rate=5e-4),
+                measure_factors,
             ),
             "clap": Task(
                 ("clap",),
@@ -262,6 +265,7 @@ def tasks(config: CoDiConfig) -> dict[Stage, dict[str, Task]]:
                     workshop.trainable("clip"), workshop.trainable("clap"), workshop.source
                 ),
                 TaskSettings(steps=1300, batch=64, learning_rate=1e-3),
+                measure_factors,
             ),
         },
         Stage.DIFFUSE: {

@@ -197,7 +197,13 @@ class WorldSource:
         return Pairs(texts, media, fits, places)
 
     def samples(
-        self, modalities: Collection[Modality], sayable: Modality, rows: range, generator: torch.Generator
+        self,
+        modalities: Collection[Modality],
+        sayable: Modality,
+        rows: range,
+        generator: torch.Generator,
+        captions_each: int = CAPTIONS_PER_SAMPLE,
+        nameless: bool = True,
     ) -> Samples:
         """The texts themselves say all there is to say, so that a text that is made does, too; captions leave out.
 
@@ -208,7 +214,7 @@ class WorldSource:
         rendered: dict[Modality, Any] = {}
         odd: dict[Fact, Tensor] = {}
         match [modality for modality in Modality if modality in modalities and modality is not Modality.TEXT]:
-            case [modality]:
+            case [modality] if nameless:
                 shares = dict.fromkeys(ODD[modality], ODD_IN_SAMPLES)
                 rendered[modality], odd = _partly_odd(modality, facts, shares, COMPLETE[modality], generator)
             case several:
@@ -218,7 +224,7 @@ class WorldSource:
             complete = _without_names(_complete(facts, sayable_facts), odd)
             rendered[Modality.TEXT] = phrase(facts, complete, generator)
         texts = []
-        for _ in range(CAPTIONS_PER_SAMPLE):
+        for _ in range(captions_each):
             stated = _without_names(draw_stated(facts, generator, sayable_facts), odd)
             texts.append(phrase(facts, stated, generator))
         return Samples(rendered, texts)

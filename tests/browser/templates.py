@@ -113,7 +113,8 @@ def direction(
     if len(inputs) > 1:
         wires = {f"conditions.condition_{i}": (f"prompt {modality}", 0) for i, modality in enumerate(inputs)}
         # Prompts of different kinds tell different things, of which none should be lost.
-        making.append({"mix": Node("InterpolateConditions", "Mix", {"weights": weights, "mode": "composed"}, wires)})
+        widgets = {"weights": weights, "mode": "complementary"}
+        making.append({"mix": Node("InterpolateConditions", "Mix", widgets, wires)})
         condition = "mix"
     sound = (str(AUDIO), 0) if AUDIO in inputs else None
     return Template(

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from comfyui_codi.codi_core.config import CoDiConfig, ModalityConfig
+from comfyui_codi.codi_core.encoders.factors import KindFactors
 from comfyui_codi.codi_core.modality import Modality
 from comfyui_codi.codi_core.models.unet import UNet
 from comfyui_codi.codi_core.parts import Parts
@@ -95,6 +96,7 @@ def parts_arguments(tokens: dict[str, int]) -> dict[str, Any]:
                 "max_length_s": 0.64,
             },
         },
+        "prompt_factors": {"width": CONTEXT_WIDTH, "factors": 3},
         "image_autoencoder": autoencoder(3),
         "audio_autoencoder": autoencoder(1),
         "vocoder": {
@@ -152,6 +154,12 @@ def wake(part: torch.nn.Module) -> torch.nn.Module:
     return part
 
 
+def kind_factors(modality: Modality) -> KindFactors:
+    """Of a kind of prompts that says three things, each of them reliably."""
+    mean, null, loadings = torch.randn(CONTEXT_WIDTH), torch.randn(CONTEXT_WIDTH), torch.randn(CONTEXT_WIDTH, 3)
+    return KindFactors(modality, mean, torch.linalg.pinv(loadings), torch.eye(3), mean, loadings, null)
+
+
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny model as a folder; don't change it."""
@@ -162,6 +170,9 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.manual_seed(0)
         for part in parts.values():
             wake(part)
+        factors: Any = parts["prompt_factors"]
+        for modality in Modality:
+            factors.put(kind_factors(modality))
     parts.save(folder, torch.float32)
     for name, place in TOKENIZERS.items():
         shutil.copytree(tokenizers / name, folder / place)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ from torch import Tensor
 
 from comfyui_codi.codi_core.errors import ConfigError, PromptError
 from comfyui_codi.codi_core.mixing import MixMode, fade, mix
-from comfyui_codi.codi_core.values import Condition
+from comfyui_codi.codi_core.modality import Modality
+from comfyui_codi.codi_core.values import UNTOLD, Condition, Meaning
 
 modes = st.sampled_from(MixMode)
 weights = st.floats(0.01, 100)
@@ -18,10 +20,16 @@ weights = st.floats(0.01, 100)
 
 def prompt(seed: int, batch: int = 1) -> Condition:
     """A random direction of length 1, and another one as null."""
-    made = torch.nn.functional.normalize(
-        torch.randn(2, batch, 1, 8, generator=torch.Generator().manual_seed(seed)), dim=-1
-    )
-    return Condition(made[0], made[1])
+    generator = torch.Generator().manual_seed(seed)
+    made = torch.nn.functional.normalize(torch.randn(2, batch, 1, 8, generator=generator), dim=-1)
+    said, avoided = torch.randn(2, batch, 1, 3, generator=generator)
+    besides = {list(Modality)[seed % 4]: made[0]}
+    return Condition(made[0], made[1], meaning=replace(meant(said), besides=besides), null_meaning=meant(avoided))
+
+
+def meant(said: Tensor, reliably: tuple[float, ...] = (1.0, 0.5, 0.0)) -> Meaning:
+    reliability = torch.diag(torch.tensor(reliably))
+    return Meaning(said @ reliability, reliability)
 
 
 def along(*numbers: float) -> Condition:
@@ -34,9 +42,14 @@ def close(one: Tensor, other: Tensor) -> bool:
 
 
 @given(mode=modes, weight=weights)
-def test_one_prompt_mixes_to_itself(mode, weight):
+def test_one_prompt_mixes_to_itself_and_only_complementary_keeps_its_meaning(mode, weight):
     one = prompt(0)
-    assert mix([one], [weight], mode) is one
+    mixed = mix([one], [weight], mode)
+    assert mixed.embedding is one.embedding
+    assert mixed.null is one.null
+    kept = mode is MixMode.COMPLEMENTARY
+    assert (mixed.meaning, mixed.null_meaning) == ((one.meaning, one.null_meaning) if kept else (None, None))
+    assert mix([mixed], [weight], mode) is mixed
 
 
 @given(mode=modes, count=st.integers(2, 4), shares=st.lists(weights, min_size=4, max_size=4))
@@ -54,7 +67,7 @@ def test_only_the_ratio_of_weights_counts(mode, shares, factor):
     assert close(one.null, other.null)
 
 
-@given(order=st.permutations(range(3)), mode=st.sampled_from([MixMode.LINEAR, MixMode.NORM_PRESERVING]))
+@given(order=st.permutations(range(3)), mode=st.sampled_from(sorted(set(MixMode) - {MixMode.SLERP, MixMode.COMPOSED})))
 def test_the_order_of_prompts_does_not_matter_where_all_are_mixed_at_once(order, mode):
     prompts, shares = [prompt(seed) for seed in range(3)], [1.0, 2.0, 4.0]
     straight = mix(prompts, shares, mode)
@@ -92,6 +105,41 @@ def test_linear_is_the_weighted_mean_and_is_not_normalised():
     assert close(mixed, torch.tensor([[[0.75, 0.25]]]))
 
 
+@given(share=st.floats(0.05, 0.95), motion=st.floats(-3, 3))
+def test_complementary_keeps_what_one_kind_alone_can_tell_and_averages_what_all_tell(share, motion):
+    still, moving = torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[-1.0, motion]]])
+    picture = replace(prompt(0), meaning=meant(still, (1.0, 0.0)))
+    text = replace(prompt(1), meaning=meant(moving, (1.0, 1.0)))
+    factors = mix([picture, text], [1 - share, share]).meaning.factors[0, 0]
+    assert close(factors[0] * (1 + UNTOLD), torch.tensor(1 - 2 * share))
+    assert close(factors[1] * (share + UNTOLD), torch.tensor(motion * share))
+
+
+@given(shares=st.lists(weights, min_size=3, max_size=3))
+def test_a_complementary_mixture_of_mixtures_is_that_of_all_their_prompts(shares):
+    prompts = [prompt(seed) for seed in range(3)]
+    nested = mix([mix(prompts[:2], shares[:2]), prompts[2]], [sum(shares[:2]), shares[2]])
+    whole = mix(prompts, shares)
+    for name in ("meaning", "null_meaning"):
+        assert close(getattr(nested, name).factors, getattr(whole, name).factors)
+    assert nested.meaning.besides.keys() == {Modality.TEXT, Modality.IMAGE, Modality.VIDEO}
+    assert all(close(rows, whole.meaning.besides[kind]) for kind, rows in nested.meaning.besides.items())
+
+
+def test_prompts_without_a_negative_one_have_no_say_in_what_to_stay_away_from():
+    one, other = prompt(0), replace(prompt(1), null_meaning=None)
+    mixed = mix([one, other], [1.0, 3.0])
+    assert torch.allclose(mixed.null_meaning.evidence, one.null_meaning.evidence / 4)
+    assert mix([other, other]).null_meaning is None
+
+
+def test_complementary_is_linear_where_the_model_does_not_know_what_prompts_mean():
+    known, unknown = prompt(0), replace(prompt(1), meaning=None)
+    mixed = mix([known, unknown], mode=MixMode.COMPLEMENTARY)
+    assert (mixed.meaning, mixed.null_meaning) == (None, None)
+    assert torch.equal(mixed.embedding, mix([known, unknown], mode=MixMode.LINEAR).embedding)
+
+
 def test_norm_preserving_keeps_the_direction_of_the_mean_and_the_length_of_the_prompts():
     mixed = mix([along(1, 0), along(0, 1)], mode="norm_preserving").embedding
     assert close(mixed, torch.full((1, 1, 2), math.sqrt(0.5)))
@@ -119,17 +167,31 @@ def test_each_row_and_the_null_prompts_are_mixed_alike(mode):
     first, second = prompt(0, batch=3), prompt(1, batch=3)
     mixed = mix([first, second], [1.0, 2.0], mode)
     for row in range(3):
-        rows = [Condition(each.embedding[row : row + 1], each.null[row : row + 1]) for each in (first, second)]
+        rows = [
+            Condition(each.embedding[row : row + 1], each.null[row : row + 1], meaning=row_of(each.meaning, row))
+            for each in (first, second)
+        ]
         alone = mix(rows, [1.0, 2.0], mode)
         assert close(mixed.embedding[row : row + 1], alone.embedding)
         assert close(mixed.null[row : row + 1], alone.null)
+        if mode is MixMode.COMPLEMENTARY:
+            assert close(row_of(mixed.meaning, row).factors, alone.meaning.factors)
+
+
+def row_of(meaning: Meaning, row: int) -> Meaning:
+    besides = {kind: rows[row : row + 1] for kind, rows in meaning.besides.items()}
+    return replace(meaning, evidence=meaning.evidence[row : row + 1], besides=besides)
 
 
 @pytest.mark.parametrize("mode", MixMode)
 def test_one_row_serves_every_row_of_a_larger_batch(mode):
     many, one = prompt(0, batch=3), prompt(1)
-    repeated = Condition(one.embedding.repeat(3, 1, 1), one.null.repeat(3, 1, 1))
-    assert close(mix([many, one], mode=mode).embedding, mix([many, repeated], mode=mode).embedding)
+    served, spelt_out = mix([many, one], mode=mode), mix([many, one.repeated(3)], mode=mode)
+    assert close(served.embedding, spelt_out.embedding)
+    if mode is MixMode.COMPLEMENTARY:
+        assert close(served.meaning.factors, spelt_out.meaning.factors)
+        assert all(close(rows, spelt_out.meaning.besides[kind]) for kind, rows in served.meaning.besides.items())
+        assert close(served.null_meaning.factors, spelt_out.null_meaning.factors)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +216,7 @@ def test_prompts_of_different_batches_say_both_shapes():
 
 
 def test_an_unknown_mode_lists_the_modes():
-    with pytest.raises(ConfigError, match="unknown mode 'cubic'; choose one of: linear, norm_preserving, slerp"):
+    with pytest.raises(ConfigError, match="unknown mode 'cubic'; choose one of: complementary, linear,"):
         mix([prompt(0), prompt(1)], mode="cubic")
 
 

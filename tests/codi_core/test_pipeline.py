@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from comfyui_codi.codi_core.errors import CheckpointError, CoDiError, ConfigError, PromptError, ShapeError
+from comfyui_codi.codi_core.mixing import mix
 from comfyui_codi.codi_core.modality import Modality
 from comfyui_codi.codi_core.models.joint import Alignment
 from comfyui_codi.codi_core.mutual import Coupling
@@ -185,12 +186,40 @@ def test_a_cancelled_run_leaves_the_pipeline_usable(tiny_pipeline, condition):
     assert equal(before, after, IMAGE, AUDIO)
 
 
+def test_each_output_is_told_what_prompts_mean_in_prompts_of_its_own_kind(tiny_pipeline):
+    condition = tiny_pipeline.encode("a red ball", negative="a blue square")
+    factors = tiny_pipeline.parts["prompt_factors"]
+    for modality in (IMAGE, AUDIO):
+        kind, told = factors(modality), tiny_pipeline.tell(condition, modality)
+        assert torch.equal(told.embedding, kind.told(condition.meaning))
+        assert torch.equal(told.null, kind.told(condition.null_meaning))
+        neutral = tiny_pipeline.tell(tiny_pipeline.encode("a red ball"), modality)
+        assert torch.equal(neutral.null, kind.null.expand_as(told.null))
+    plain = mix([condition], mode="linear")
+    assert tiny_pipeline.tell(plain, IMAGE) is plain
+    made, by_hand = (
+        tiny_pipeline.sample(each, to=[AUDIO], steps=2).samples[AUDIO]
+        for each in (condition, tiny_pipeline.tell(condition, AUDIO))
+    )
+    assert torch.equal(made, by_hand)
+    assert not torch.equal(made, tiny_pipeline.sample(plain, to=[AUDIO], steps=2).samples[AUDIO])
+
+
+def test_models_that_know_no_factors_tell_diffusers_the_prompts_as_they_are(tiny_folder, tiny_config):
+    parts = {name: arguments for name, arguments in tiny_config.parts.items() if name != "prompt_factors"}
+    config = replace(tiny_config, parts=parts)
+    pipeline = CoDiPipeline(config, Parts(config, tiny_folder))
+    condition = pipeline.encode("a red ball", negative="a blue square")
+    assert (condition.meaning, condition.null_meaning) == (None, None)
+    assert pipeline.tell(condition, AUDIO) is condition
+
+
 def test_only_the_parts_in_use_are_loaded(tiny_folder):
     pipeline = CoDiPipeline.from_pretrained(tiny_folder)
 
     def loaded() -> set[str]:
-        # The type checks of these tests look at a mapping's first value.
-        return set(pipeline.parts.loaded) - {next(iter(pipeline.parts))}
+        # The type checks of these tests look at a mapping's first value; the factors are a few numbers.
+        return set(pipeline.parts.loaded) - {next(iter(pipeline.parts)), "prompt_factors"}
 
     assert loaded() == set()
     condition = pipeline.encode("a red ball")

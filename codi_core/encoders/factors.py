@@ -1,0 +1,77 @@
+"""What prompts of different kinds tell in common: a few factors, read from a prompt of one kind and told as another.
+
+Prompts of each modality lie in a cone of their own and say the same things along slightly different directions (Liang
+et al., Mind the Gap, 2022). Averaged as they are, what one kind cannot tell is halved, and what it says aside drowns
+what another says softly. In the factors that all of them share (Tucker, An Inter-Battery Method of Factor Analysis,
+1958) each counts for what its kind tells.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..modality import Modality
+from ..values import Meaning
+
+KINDS = tuple(Modality)
+
+
+@dataclass(frozen=True)
+class KindFactors:
+    """How prompts of one modality tell the factors.
+
+    modality: theirs. mean, reader: a prompt says reader · (prompt - mean). reliability: see Meaning. base, loadings:
+    what says `factors` is base + loadings · factors; base is the mean but of texts, of which prompts leave out what
+    outputs say. null: the prompt that says nothing.
+    """
+
+    modality: Modality
+    mean: Float[Tensor, "width"]
+    reader: Float[Tensor, "factors width"]
+    reliability: Float[Tensor, "factors factors"]
+    base: Float[Tensor, "width"]
+    loadings: Float[Tensor, "width factors"]
+    null: Float[Tensor, "width"]
+
+    def meaning(self, embedding: Float[Tensor, "batch tokens width"]) -> Meaning:
+        """What a prompt of this kind says."""
+        factors = (embedding - self.mean) @ self.reader.T
+        # Symmetric, so factors may stand to the left of it.
+        meaning = Meaning(factors @ self.reliability, self.reliability)
+        return replace(meaning, besides={self.modality: embedding - self.told(meaning)})
+
+    def told(self, meaning: Meaning) -> Float[Tensor, "batch tokens width"]:
+        """The prompt of this kind that says the same. Of a prompt of this kind it is the prompt itself."""
+        told = self.base + meaning.factors @ self.loadings.T
+        return told + meaning.besides[self.modality] if self.modality in meaning.besides else told
+
+
+TABLES = [field.name for field in fields(KindFactors) if field.name != "modality"]
+
+
+class PromptFactors(nn.Module):
+    """The factors of a model's prompts; fitted in closed form (training/factors.py), not by gradients."""
+
+    def __init__(self, width: int, factors: int):
+        super().__init__()
+
+        def table(*shape: int) -> nn.Parameter:
+            return nn.Parameter(torch.zeros(len(KINDS), *shape), requires_grad=False)
+
+        self.mean, self.base, self.null = table(width), table(width), table(width)
+        self.reader, self.loadings = table(factors, width), table(width, factors)
+        self.reliability = table(factors, factors)
+
+    def put(self, kind: KindFactors) -> None:
+        """Take this for how its modality tells the factors."""
+        for name in TABLES:
+            getattr(self, name)[KINDS.index(kind.modality)] = getattr(kind, name)
+
+    def forward(self, modality: Modality) -> KindFactors | None:
+        """None if it isn't known of this modality. A call, since weights may be fetched for one."""
+        rows = {name: getattr(self, name)[KINDS.index(modality)].float() for name in TABLES}
+        return KindFactors(modality, **rows) if rows["loadings"].any() else None

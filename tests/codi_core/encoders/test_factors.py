@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from comfyui_codi.codi_core.encoders import PromptFactors
+from comfyui_codi.codi_core.encoders.factors import TABLES, KindFactors
+from comfyui_codi.codi_core.modality import Modality
+from comfyui_codi.codi_core.values import UNTOLD, Meaning
+
+
+def kind(modality: Modality, reliability: tuple[float, ...] = (1.0, 1.0)) -> KindFactors:
+    """Two factors told in five numbers, in directions of the kind's own."""
+    generator = torch.Generator().manual_seed(list(Modality).index(modality))
+    mean, null, loadings = (torch.randn(*shape, generator=generator) for shape in ((5,), (5,), (5, 2)))
+    reliably = torch.diag(torch.tensor(reliability))
+    return KindFactors(modality, mean, torch.linalg.pinv(loadings), reliably, mean, loadings, null)
+
+
+FACTORS = torch.tensor([[[1.0, -2.0]], [[0.5, 0.0]]])
+
+
+def saying(one: KindFactors, factors: Tensor) -> Tensor:
+    return one.base + factors @ one.loadings.T
+
+
+def test_what_a_kind_tells_is_read_from_it_and_told_as_another():
+    one, other = kind(Modality.IMAGE), kind(Modality.AUDIO)
+    meaning = one.meaning(saying(one, FACTORS))
+    torch.testing.assert_close(meaning.factors, FACTORS / (1 + UNTOLD))
+    torch.testing.assert_close(other.told(meaning), saying(other, FACTORS / (1 + UNTOLD)))
+
+
+def test_a_prompt_told_as_its_own_kind_is_that_prompt_whatever_it_holds():
+    one = kind(Modality.IMAGE, (0.7, 0.0))
+    prompt = torch.randn(3, 1, 5, generator=torch.Generator().manual_seed(9))
+    torch.testing.assert_close(one.told(one.meaning(prompt)), prompt)
+
+
+def test_what_a_kind_cannot_tell_is_the_mean():
+    one, other = kind(Modality.IMAGE, (1.0, 0.0)), kind(Modality.AUDIO)
+    told = other.told(one.meaning(saying(one, FACTORS)))
+    torch.testing.assert_close(told, saying(other, FACTORS * torch.tensor([1 / (1 + UNTOLD), 0.0])))
+
+
+def test_meanings_are_finite_where_nobody_tells_anything():
+    assert torch.equal(Meaning(torch.zeros(1, 1, 3), torch.zeros(3, 3)).factors, torch.zeros(1, 1, 3))
+
+
+def test_a_part_returns_what_was_put_there_and_nothing_of_other_modalities():
+    part = PromptFactors(width=5, factors=2)
+    put = kind(Modality.AUDIO)
+    part.put(put)
+    found = part(Modality.AUDIO)
+    assert found is not None
+    for name in TABLES:
+        assert torch.equal(getattr(found, name), getattr(put, name))
+    assert part(Modality.VIDEO) is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_says_nearly_the_same_in_full_precision(dtype):
+    part = PromptFactors(width=5, factors=2)
+    part.put(kind(Modality.TEXT))
+    found = part.to(dtype)(Modality.TEXT)
+    assert found is not None
+    meaning = found.meaning(saying(kind(Modality.TEXT), FACTORS))
+    assert meaning.evidence.dtype == torch.float32
+    torch.testing.assert_close(meaning.factors, FACTORS, atol=0.1, rtol=0.05)

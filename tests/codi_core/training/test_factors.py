@@ -1,0 +1,137 @@
+"""The factors that prompts share, found again in samples that were made of factors that are known."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from comfyui_codi.codi_core.config import mini
+from comfyui_codi.codi_core.encoders.factors import KindFactors
+from comfyui_codi.codi_core.mixing import MixMode, mix
+from comfyui_codi.codi_core.modality import Modality
+from comfyui_codi.codi_core.pipeline import BUNDLED, CoDiPipeline
+from comfyui_codi.codi_core.training import factors as training
+from comfyui_codi.codi_core.training.factors import Told, fit, measure_factors
+from comfyui_codi.codi_core.training.pictures import render_images
+from comfyui_codi.codi_core.training.workshop import prepare
+from comfyui_codi.codi_core.training.world import SIZE_RANGE, World
+from comfyui_codi.codi_core.training.world_source import full_captions
+from comfyui_codi.codi_core.values import Meaning
+
+WIDTH, ROWS = 16, 2000
+TELLS = {
+    Modality.TEXT: (1.0, 1.0, 0.2),
+    Modality.IMAGE: (1.0, 0.0, 0.1),
+    Modality.AUDIO: (1.0, 1.0, 0.0),
+}
+"""How loudly each kind says each of three factors: pictures nothing of the second, sounds nothing of the third."""
+
+
+def draw(*shape: int, seed: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def said(modality: Modality, factors: Tensor, seed: int, noise: float = 0.01) -> Tensor:
+    """Prompts that say these, along directions of their kind's own."""
+    number = list(Modality).index(modality)
+    axes = torch.linalg.qr(draw(WIDTH, 3, seed=number))[0]
+    told = factors * torch.tensor(TELLS[modality])
+    return draw(WIDTH, seed=10 + number) + told @ axes.T + noise * draw(len(factors), WIDTH, seed=seed)
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[Modality, KindFactors]:
+    told = {}
+    for number, modality in enumerate((Modality.IMAGE, Modality.AUDIO)):
+        factors = draw(ROWS, 3, seed=100 + number)
+        # A caption leaves out a third of what there is to say.
+        stated = draw(ROWS, 3, seed=200 + number) > -0.43
+        text = Modality.TEXT
+        told[modality] = Told(
+            prompts=said(modality, factors, seed=1),
+            captions=said(text, factors * stated, seed=2),
+            meant=said(text, factors, seed=3),
+            outputs=said(text, factors, seed=4),
+        )
+    return {kind.modality: kind for kind in fit(told, dict.fromkeys(TELLS, torch.zeros(WIDTH)), count=3)}
+
+
+def retold(found: dict[Modality, KindFactors], factors: Tensor, sources: list[Modality], to: Modality) -> Tensor:
+    """Which factors a prompt says that was told from these, mixed evenly."""
+    meanings = [found[source].meaning(said(source, factors, seed=5)[:, None]) for source in sources]
+    mixed = Meaning(
+        torch.stack([each.evidence for each in meanings]).mean(dim=0),
+        torch.stack([each.reliability for each in meanings]).mean(dim=0),
+    )
+    told = found[to].told(mixed)[:, 0]
+    axes = torch.linalg.qr(draw(WIDTH, 3, seed=list(Modality).index(to)))[0]
+    loud = torch.tensor(TELLS[to])
+    return ((told - found[to].base) @ axes / loud.where(loud > 0, torch.tensor(1.0))).where(loud > 0, torch.tensor(0.0))
+
+
+@pytest.mark.parametrize(
+    ("sources", "to", "kept"),
+    [
+        ([Modality.IMAGE], Modality.IMAGE, (1, 0, 1)),
+        ([Modality.IMAGE], Modality.AUDIO, (1, 0, 0)),
+        ([Modality.AUDIO], Modality.IMAGE, (1, 0, 0)),
+        ([Modality.IMAGE, Modality.AUDIO], Modality.IMAGE, (1, 0, 1)),
+        ([Modality.IMAGE, Modality.AUDIO], Modality.AUDIO, (1, 1, 0)),
+        ([Modality.IMAGE, Modality.AUDIO], Modality.TEXT, (1, 1, 1)),
+    ],
+)
+def test_each_factor_comes_through_whole_if_any_prompt_tells_it_and_not_at_all_else(found, sources, to, kept):
+    factors = draw(400, 3, seed=6)
+    difference = retold(found, factors, sources, to) - factors * torch.tensor(kept)
+    assert float(difference.square().mean(dim=0).max()) < 0.05
+
+
+def test_what_a_kind_never_says_is_not_reliable(found):
+    assert float(torch.linalg.eigvalsh(found[Modality.IMAGE].reliability)[0]) < 0.05
+    assert float(torch.linalg.eigvalsh(found[Modality.IMAGE].reliability)[1]) > 0.9
+
+
+def test_beside_a_text_the_shipped_model_still_takes_the_size_from_a_picture() -> None:
+    """Of little room in an embedding: in the mean of both it drowns."""
+    pipeline, generator = CoDiPipeline.from_pretrained("codi-mini"), torch.Generator().manual_seed(0)
+    facts = World().draw(32, generator)
+    text = pipeline.encode(full_captions(facts, generator))
+    low, high = SIZE_RANGE
+    small, large = (
+        pipeline.encode(render_images(replace(facts, size=torch.full((32,), size)), generator)) for size in (low, high)
+    )
+
+    def right(mode: MixMode) -> int:
+        """Of mixtures of the text with either picture, those that lie nearer to that picture than to the other."""
+        count = 0
+        for one, other in ((small, large), (large, small)):
+            told = pipeline.tell(mix([text, one], mode=mode), Modality.IMAGE).embedding
+            nearer = (told - one.embedding).norm(dim=-1) < (told - other.embedding).norm(dim=-1)
+            count += int(nearer.sum())
+        return count
+
+    assert right(MixMode.COMPLEMENTARY) > max(60, right(MixMode.LINEAR))
+
+
+def test_modalities_without_samples_keep_what_was_known_of_them(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(training, "FACTOR_SAMPLES", 64)
+    workshop: Any = prepare(shutil.copytree(BUNDLED["codi-mini"], tmp_path / "model"), mini())
+    monkeypatch.setattr(workshop.source, "holds", lambda modalities: Modality.VIDEO not in modalities)
+    before = workshop["prompt_factors"](Modality.VIDEO)
+    measure_factors(workshop)
+    kept: Any = prepare(tmp_path / "model", mini())["prompt_factors"]
+    assert torch.equal(kept(Modality.VIDEO).loadings, before.loadings)
+    assert kept(Modality.AUDIO).loadings.any()
+
+
+def test_models_without_a_part_for_factors_are_left_alone(tmp_path: Path) -> None:
+    parts = {name: arguments for name, arguments in mini().parts.items() if name != "prompt_factors"}
+    workshop = prepare(tmp_path, replace(mini(), parts=parts))
+    measure_factors(workshop)
+    assert not workshop.has("prompt_factors")
