@@ -437,6 +437,7 @@ TEMPLATES = {
         [TEXT, IMAGE, VIDEO, AUDIO],
         "a green star bounces",
         "1, 1, 1",
+        seed=3,
     ),
     "two_images_mixed": two_pictures(),
     "two_texts_faded": two_texts(),

@@ -108,13 +108,15 @@ def test_the_sound_of_a_video_serves_as_prompt(generate, prompt, tmp_path):
     assert generate("--to", "image", "--audio", loud)
 
 
-@pytest.mark.parametrize(("left_out", "mode"), [("text", "linear"), ("audio", "linear"), ("audio", "composed")])
+@pytest.mark.parametrize(
+    ("left_out", "mode"), [("text", "complementary"), ("text", "linear"), ("audio", "linear"), ("audio", "composed")]
+)
 def test_weights_belong_to_prompts_in_the_order_of_the_command(left_out, mode, generate, prompt, tmp_path):
     prompts = {"audio": prompt["audio"], "text": "a red ball"}
     options = [option for kind in prompts for option in ("--weight", 0 if kind == left_out else 3)] + ["--mode", mode]
     generate("--to", "image", "--audio", prompts["audio"], "--text", prompts["text"], *options, folder="mixed")
     (kept,) = set(prompts) - {left_out}
-    generate("--to", "image", f"--{kept}", prompts[kept], folder="alone")
+    generate("--to", "image", f"--{kept}", prompts[kept], "--mode", mode, folder="alone")
     mixed, alone = (media.read(tmp_path / name / "codi_00001_image.png") for name in ("mixed", "alone"))
     assert isinstance(mixed, Picture)
     assert isinstance(alone, Picture)
