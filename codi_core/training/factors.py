@@ -21,7 +21,6 @@ from .pairs import CHUNK, embed, null_embeddings
 from .source import Source
 from .workshop import Workshop
 
-FACTOR_SAMPLES = 1024
 CAPTIONS = 24
 """Per sample. Their mean says what any of them says, also what few say."""
 RIDGE = 0.01
@@ -139,14 +138,15 @@ def fit(
     ]
 
 
-def measure_factors(workshop: Workshop) -> None:
-    """Fit the factors of the encoders as they are now, in models that have a part for them."""
+def measure_factors(workshop: Workshop, rows: int) -> None:
+    """Fit the factors of the encoders as they are now to `rows` samples of each kind, in models that have a part for
+    them."""
     if PROMPT_FACTORS not in workshop.config.parts:
         return
     pipeline = CoDiPipeline(workshop.config, workshop)
     others = [modality for modality in Modality if modality is not Modality.TEXT]
     told = {
-        modality: gather(pipeline, workshop.source, modality, FACTOR_SAMPLES)
+        modality: gather(pipeline, workshop.source, modality, rows)
         for modality in others
         if workshop.source.holds({modality, Modality.TEXT})
     }

@@ -52,12 +52,12 @@ class Task:
     parts: tuple[str, ...]
     build: Callable[[Workshop, TaskSettings], Objective]
     settings: TaskSettings
-    finish: Callable[[Workshop], None] = lambda workshop: None
+    finish: Callable[[Workshop, TaskSettings], None] = lambda workshop, settings: None
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSettings(Settings):
-    """rows: samples of the table that the task is trained on, where it uses one.
+    """rows: samples of the table that the task is trained on, where it uses one, or that factors are fitted to.
 
     data: digest of the samples' source; filled in at the start, so that no run goes on with others than it began with.
     """
@@ -66,6 +66,7 @@ class TaskSettings(Settings):
     data: str = ""
 
 
+FACTOR_ROWS = 1024
 CONE_ROWS = 256
 """Samples from which the mean of a kind of prompts is taken, at most."""
 CHOSEN = [field.name for field in fields(TaskSettings) if field.name != "data"]
@@ -92,6 +93,11 @@ LISTENING: dict[Modality, TaskSettings] = {
     Modality.VIDEO: TaskSettings(steps=1000, batch=12, learning_rate=8e-4, save_every=50),
 }
 """Of each modality's connectors. Texts are decided last, when the others' environments already tell what they are."""
+
+
+def _factors(workshop: Workshop, settings: TaskSettings) -> None:
+    """Prompts vary otherwise after every change of an encoder."""
+    measure_factors(workshop, settings.rows)
 
 
 def _vocoding(workshop: Workshop, settings: TaskSettings) -> Objective:
@@ -219,7 +225,7 @@ def tasks(config: CoDiConfig) -> dict[Stage, dict[str, Task]]:
                 ("image_autoencoder",),
                 lambda workshop, _: AutoencoderObjective(workshop.trainable("image_autoencoder"), workshop.source),
                 TaskSettings(steps=7000, batch=64, learning_rate=1.5e-3),
-                measure_scale(Modality.IMAGE, Modality.VIDEO),
+                lambda workshop, _: measure_scale(workshop, Modality.IMAGE, Modality.VIDEO),
             ),
             "image_decoder": Task(
                 ("image_autoencoder",),
@@ -232,7 +238,7 @@ def tasks(config: CoDiConfig) -> dict[Stage, dict[str, Task]]:
                     workshop.trainable("audio_autoencoder"), workshop.source, workshop.mel()
                 ),
                 TaskSettings(steps=1500, batch=8, learning_rate=1e-3),
-                measure_scale(Modality.AUDIO),
+                lambda workshop, _: measure_scale(workshop, Modality.AUDIO),
             ),
             "vocoder": Task(
                 ("vocoder",),
@@ -243,29 +249,29 @@ def tasks(config: CoDiConfig) -> dict[Stage, dict[str, Task]]:
                 ("text_autoencoder",),
                 lambda workshop, _: TextAutoencoderObjective(workshop.trainable("text_autoencoder"), workshop.source),
                 TaskSettings(steps=9000, batch=64, learning_rate=1e-3),
-                measure_scale(Modality.TEXT),
+                lambda workshop, _: measure_scale(workshop, Modality.TEXT),
             ),
         },
         Stage.BRIDGE: {
             "clip": Task(
                 ("clip",),
                 lambda workshop, _: image_objective(workshop.trainable("clip"), workshop.source),
-                TaskSettings(steps=5000, batch=64, learning_rate=1e-3, precision="fp32"),
-                measure_factors,
+                TaskSettings(steps=5000, batch=64, learning_rate=1e-3, precision="fp32", rows=FACTOR_ROWS),
+                _factors,
             ),
             "clip_video": Task(
                 ("clip",),
                 lambda workshop, _: video_objective(workshop.trainable("clip"), workshop.source),
-                TaskSettings(steps=1200, batch=16, learning_rate=5e-4),
-                measure_factors,
+                TaskSettings(steps=1200, batch=16, learning_rate=5e-4, rows=FACTOR_ROWS),
+                _factors,
             ),
             "clap": Task(
                 ("clap",),
                 lambda workshop, _: audio_objective(
                     workshop.trainable("clip"), workshop.trainable("clap"), workshop.source
                 ),
-                TaskSettings(steps=1300, batch=64, learning_rate=1e-3),
-                measure_factors,
+                TaskSettings(steps=1300, batch=64, learning_rate=1e-3, rows=FACTOR_ROWS),
+                _factors,
             ),
         },
         Stage.DIFFUSE: {
@@ -285,7 +291,7 @@ def run_task(workshop: Workshop, task: Task, name: str, settings: TaskSettings) 
     place = processes()
     if place.is_main_process:
         workshop.write(*task.parts)
-        task.finish(workshop)
+        task.finish(workshop, settings)
     place.wait_for_everyone()
     workshop.reread_index()
 

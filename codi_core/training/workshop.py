@@ -154,23 +154,19 @@ def _begin(folder: Path, config: CoDiConfig) -> None:
     write_index(config, folder)
 
 
-def measure_scale(*modalities: Modality) -> Callable[[Workshop], None]:
+def measure_scale(workshop: Workshop, *modalities: Modality) -> None:
     """Set the latent scale of these modalities so that latents have unit variance, and write it to the index."""
-
-    def measure(workshop: Workshop) -> None:
-        workshop.reread_index()
-        entries = dict(workshop.config.modalities)
-        generator = torch.Generator().manual_seed(0)
+    workshop.reread_index()
+    entries = dict(workshop.config.modalities)
+    generator = torch.Generator().manual_seed(0)
+    for modality in modalities:
+        entries[modality] = replace(entries[modality], latent_scale=1.0)
+    workshop.config = replace(workshop.config, modalities=entries)
+    with torch.no_grad():
         for modality in modalities:
-            entries[modality] = replace(entries[modality], latent_scale=1.0)
-        workshop.config = replace(workshop.config, modalities=entries)
-        with torch.no_grad():
-            for modality in modalities:
-                codec = build_codec(modality, workshop, workshop.config)
-                samples = workshop.source.samples({modality}, modality, range(SCALE_SAMPLES), generator)
-                latent = codec.encode(samples.media[modality])
-                entries[modality] = replace(entries[modality], latent_scale=1 / float(latent.std()))
-        workshop.config = replace(workshop.config, modalities=entries)
-        write_index(workshop.config, workshop.home)
-
-    return measure
+            codec = build_codec(modality, workshop, workshop.config)
+            samples = workshop.source.samples({modality}, modality, range(SCALE_SAMPLES), generator)
+            latent = codec.encode(samples.media[modality])
+            entries[modality] = replace(entries[modality], latent_scale=1 / float(latent.std()))
+    workshop.config = replace(workshop.config, modalities=entries)
+    write_index(workshop.config, workshop.home)

@@ -16,7 +16,6 @@ from comfyui_codi.codi_core.encoders.factors import KindFactors
 from comfyui_codi.codi_core.mixing import MixMode, mix
 from comfyui_codi.codi_core.modality import Modality
 from comfyui_codi.codi_core.pipeline import BUNDLED, CoDiPipeline
-from comfyui_codi.codi_core.training import factors as training
 from comfyui_codi.codi_core.training.factors import Told, fit, measure_factors
 from comfyui_codi.codi_core.training.pictures import render_images
 from comfyui_codi.codi_core.training.workshop import prepare
@@ -120,11 +119,10 @@ def test_beside_a_text_the_shipped_model_still_takes_the_size_from_a_picture() -
 
 
 def test_modalities_without_samples_keep_what_was_known_of_them(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(training, "FACTOR_SAMPLES", 64)
     workshop: Any = prepare(shutil.copytree(BUNDLED["codi-mini"], tmp_path / "model"), mini())
     monkeypatch.setattr(workshop.source, "holds", lambda modalities: Modality.VIDEO not in modalities)
     before = workshop["prompt_factors"](Modality.VIDEO)
-    measure_factors(workshop)
+    measure_factors(workshop, rows=16)
     kept: Any = prepare(tmp_path / "model", mini())["prompt_factors"]
     assert torch.equal(kept(Modality.VIDEO).loadings, before.loadings)
     assert kept(Modality.AUDIO).loadings.any()
@@ -133,5 +131,5 @@ def test_modalities_without_samples_keep_what_was_known_of_them(tmp_path: Path, 
 def test_models_without_a_part_for_factors_are_left_alone(tmp_path: Path) -> None:
     parts = {name: arguments for name, arguments in mini().parts.items() if name != "prompt_factors"}
     workshop = prepare(tmp_path, replace(mini(), parts=parts))
-    measure_factors(workshop)
+    measure_factors(workshop, rows=16)
     assert not workshop.has("prompt_factors")

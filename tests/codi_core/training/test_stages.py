@@ -19,17 +19,11 @@ from comfyui_codi.codi_core.config import mini, tiny
 from comfyui_codi.codi_core.errors import ConfigError
 from comfyui_codi.codi_core.modality import Modality
 from comfyui_codi.codi_core.pipeline import BUNDLED, CoDiPipeline
-from comfyui_codi.codi_core.training import factors
 from comfyui_codi.codi_core.training.command import train_command
 from comfyui_codi.codi_core.training.stages import Stage, run_stage, tasks
 from comfyui_codi.codi_core.training.workshop import prepare
 
 SHORT = {"steps": 1, "batch": 2, "rows": 4, "precision": "fp32"}
-
-
-@pytest.fixture(autouse=True)
-def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(factors, "FACTOR_SAMPLES", 8)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ def test_latent_scales_bring_latents_to_unit_variance(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(BUNDLED["codi-mini"], folder)
     workshop = prepare(folder, mini())
-    measure_scale(Modality.IMAGE)(workshop)
+    measure_scale(workshop, Modality.IMAGE)
     scale = workshop.config.modalities[Modality.IMAGE].latent_scale
     assert prepare(folder, mini()).config.modalities[Modality.IMAGE].latent_scale == scale
     assert 0.1 < scale < 10
