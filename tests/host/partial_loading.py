@@ -59,7 +59,7 @@ def results() -> dict[str, torch.Tensor]:
         sound = {"waveform": torch.rand(1, 1, 16000, generator=random) - 0.5, "sample_rate": 16000}
         prompts = {"text": "a red circle bounces", "image": picture, "audio": sound}
         conditions = {kind: nodes["EncodeModality"].execute(model, prompt)[0] for kind, prompt in prompts.items()}
-        mixed = nodes["InterpolateConditions"].execute("", "linear", dict(enumerate(conditions.values())))[0]
+        mixed = nodes["InterpolateConditions"].execute("", "complementary", dict(enumerate(conditions.values())))[0]
         latents = model.sample(mixed, to=["text", "image", "video", "audio"], steps=2, seed=1)
         made = {f"prompt {kind}": condition.embedding for kind, condition in conditions.items()}
         made |= {f"latent {modality}": latent for modality, latent in latents.samples.items()}

@@ -13,8 +13,8 @@ import pytest
 pytestmark = pytest.mark.comfyui
 
 ROOT = Path(__file__).parents[2]
-PARTS = 10
-"""Of codi-mini, all of which a run with every kind of prompt and output uses."""
+PARTS = 11
+"""Of codi-mini, all of which a run with every kind of prompt and output uses; one, the factors, has no layers."""
 
 
 @pytest.mark.parametrize("budget", [1, 2_000_000], ids=["nothing fits", "some of each part fits"])
@@ -28,6 +28,6 @@ def test_parts_that_are_loaded_partly_give_the_same_results(budget):
     assert answer.returncode == 0, answer.stderr
     told = json.loads(answer.stdout.splitlines()[-1])
     assert told["parts"] == PARTS
-    assert told["loaded partly"] >= PARTS - 1
+    assert told["loaded partly"] >= PARTS - 2
     assert told["fetched layers"] > 100
     assert max(told["errors"].values()) < 1e-5, told["errors"]
