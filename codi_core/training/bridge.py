@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,8 @@ import torch.nn.functional as functional
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from ..audio_ops import resample
+from ..decoders.audio import AudioCodec
 from ..encoders import CLAPEncoder, CLIPEncoder
 from ..encoders.clip import clip_pixels
 from ..modality import Modality
@@ -36,6 +38,10 @@ THINNED = 0.7
 
 BAND_GAIN_DB = 6.0
 """Standard deviation of what is done to each band of a sound, as rooms and loudspeakers do."""
+NOISES = (1e-4, 2e-2)
+"""Least and most white noise that is added to a sound, 1 being full scale."""
+REMADE = 0.5
+"""Share of the sounds that are heard as the model itself would make them."""
 
 
 def contrastive_loss(
@@ -179,15 +185,37 @@ def video_objective(clip: CLIPEncoder, source: Source) -> BridgeObjective:
     return BridgeObjective(clip, source, pairings, [clip])
 
 
-def audio_objective(clip: CLIPEncoder, clap: CLAPEncoder, source: Source) -> BridgeObjective:
-    """All of CLAP.
+def noisy(sound: Waveform, generator: torch.Generator) -> Waveform:
+    """The same with white noise, of another loudness in each row."""
+    samples, (least, most) = sound.samples, NOISES
+    levels = least * (most / least) ** torch.rand(len(samples), 1, 1, generator=generator)
+    noise = levels * torch.randn(samples.shape, generator=generator)
+    return replace(sound, samples=(samples + noise.to(samples)).clamp(-1, 1))
+
+
+def remade(sound: Waveform, codec: AudioCodec | None, generator: torch.Generator) -> Waveform:
+    """The same, some of its rows encoded and decoded again."""
+    rows = torch.randperm(len(sound.samples), generator=generator)[: round(REMADE * len(sound.samples))]
+    if codec is None:
+        return sound
+    made = codec.decode(codec.encode(replace(sound, samples=sound.samples[rows])))
+    again = resample(made.samples, made.sample_rate_hz, sound.sample_rate_hz)[..., : sound.samples.shape[-1]]
+    return replace(sound, samples=sound.samples.index_copy(0, rows, again))
+
+
+def audio_objective(
+    clip: CLIPEncoder, clap: CLAPEncoder, source: Source, codec: AudioCodec | None = None
+) -> BridgeObjective:
+    """All of CLAP. codec: of the model's own sounds, if it makes any by now.
 
     Every sound's bands are made louder and softer. As they are, what neighbouring bands have of a tone gives its pitch
-    away to a hair, and timbres are learned for each pitch by itself.
+    away to a hair, and timbres are learned for each pitch by itself. Noise is added, and some are heard as the model
+    would make them: else CLAP learns to go by what lies below the tones, and is lost where that is anything else.
     """
 
+    @torch.no_grad()
     def prepare(sound: Waveform, generator: torch.Generator) -> Tensor:
-        log_mel = clap.log_mel(clap.hear(sound))
+        log_mel = clap.log_mel(clap.hear(noisy(remade(sound, codec, generator), generator)))
         bands = (len(log_mel), 1, 1, log_mel.shape[-1])
         return log_mel + BAND_GAIN_DB * torch.randn(bands, generator=generator).to(log_mel.device)
 

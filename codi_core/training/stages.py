@@ -10,9 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ..config import CoDiConfig
+from ..decoders import build_codec
+from ..decoders.audio import AudioCodec
 from ..errors import choose
 from ..modality import Modality
 from ..models.unet import UNet
@@ -105,6 +107,13 @@ def _vocoding(workshop: Workshop, settings: TaskSettings) -> Objective:
     if not workshop.has("vocoder"):
         start_vocoder(vocoder)
     return VocoderObjective(vocoder, workshop.source, workshop.mel())
+
+
+def _hearing(workshop: Workshop, settings: TaskSettings) -> Objective:
+    """Sounds of the model's own, too, once it makes any."""
+    makes = workshop.has("audio_autoencoder") and workshop.has("vocoder")
+    codec = cast(AudioCodec, build_codec(Modality.AUDIO, workshop, workshop.config)) if makes else None
+    return audio_objective(workshop.trainable("clip"), workshop.trainable("clap"), workshop.source, codec)
 
 
 def _diffusion(modality: Modality) -> Callable[[Workshop, TaskSettings], Objective]:
@@ -267,9 +276,7 @@ def tasks(config: CoDiConfig) -> dict[Stage, dict[str, Task]]:
             ),
             "clap": Task(
                 ("clap",),
-                lambda workshop, _: audio_objective(
-                    workshop.trainable("clip"), workshop.trainable("clap"), workshop.source
-                ),
+                _hearing,
                 TaskSettings(steps=1300, batch=64, learning_rate=1e-3, rows=FACTOR_ROWS),
                 _factors,
             ),

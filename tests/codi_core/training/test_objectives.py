@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from comfyui_codi.codi_core.decoders import build_codec
 from comfyui_codi.codi_core.modality import Modality
 from comfyui_codi.codi_core.models.unet import UNet
 from comfyui_codi.codi_core.sampling import NOISE_SCHEDULE, TRAINING_TIMESTEPS, make_scheduler
@@ -27,7 +28,16 @@ from comfyui_codi.codi_core.training.autoencode import (
     pixel_weights,
     spectral_distance,
 )
-from comfyui_codi.codi_core.training.bridge import BAND_GAIN_DB, audio_objective, contrastive_loss, video_objective
+from comfyui_codi.codi_core.training.bridge import (
+    BAND_GAIN_DB,
+    NOISES,
+    REMADE,
+    audio_objective,
+    contrastive_loss,
+    noisy,
+    remade,
+    video_objective,
+)
 from comfyui_codi.codi_core.training.diffuse import (
     DROPPED,
     MODALITY_GAP,
@@ -40,6 +50,7 @@ from comfyui_codi.codi_core.training.diffuse import (
 from comfyui_codi.codi_core.training.losses import diffusion_target
 from comfyui_codi.codi_core.training.world import NONE, Fact
 from comfyui_codi.codi_core.training.world_source import WorldSource, agreeing
+from comfyui_codi.codi_core.values import Waveform
 
 WIDTH = 16
 SHAPES = {Modality.IMAGE: (4, 8, 8), Modality.VIDEO: (4, 2, 8, 8), Modality.AUDIO: (4, 8, 4), Modality.TEXT: (6,)}
@@ -224,10 +235,31 @@ def test_videos_and_pictures_teach_all_of_clip_together(tiny_pipeline) -> None:
 def test_bands_of_sounds_are_louder_or_softer_in_all_of_their_frames(tiny_pipeline) -> None:
     clip, clap, source = *(copy.deepcopy(tiny_pipeline.parts[name]) for name in ("clip", "clap")), WorldSource()
     drawn = audio_objective(clip, clap, source).draw(32, torch.Generator().manual_seed(0))
-    sounds = source.pairs(Modality.AUDIO, 32, torch.Generator().manual_seed(0)).media
-    gains_db = drawn[str(Modality.AUDIO)]["media"] - clap.log_mel(clap.hear(sounds))
+    generator = torch.Generator().manual_seed(0)
+    sounds = remade(cast(Any, source.pairs(Modality.AUDIO, 32, generator).media), None, generator)
+    gains_db = drawn[str(Modality.AUDIO)]["media"] - clap.log_mel(clap.hear(noisy(sounds, generator)))
     torch.testing.assert_close(gains_db, gains_db[:, :, :1].expand_as(gains_db), atol=1e-4, rtol=0)
     assert gains_db.std().item() == pytest.approx(BAND_GAIN_DB, rel=0.1)
+
+
+def test_some_sounds_are_heard_as_the_model_makes_them(tiny_pipeline) -> None:
+    clip, clap, source = *(copy.deepcopy(tiny_pipeline.parts[name]) for name in ("clip", "clap")), WorldSource()
+    codec = build_codec(Modality.AUDIO, tiny_pipeline.parts, tiny_pipeline.config)
+    as_they_are, with_own = (
+        audio_objective(clip, clap, source, each).draw(8, torch.Generator().manual_seed(0))[str(Modality.AUDIO)][
+            "media"
+        ]
+        for each in (None, codec)
+    )
+    assert (as_they_are != with_own).flatten(1).any(dim=1).sum() == round(REMADE * 8)
+
+
+def test_noise_is_of_another_loudness_in_each_sound_and_within_its_range() -> None:
+    silence = Waveform(torch.zeros(64, 1, 4000), 16_000)
+    levels = noisy(silence, torch.Generator().manual_seed(0)).samples.std(dim=(1, 2))
+    least, most = NOISES
+    assert least * 0.9 < levels.min() < 2 * least
+    assert most / 2 < levels.max() < most * 1.1
 
 
 def test_captions_that_omit_facts_fit_every_sample_that_agrees_on_the_rest() -> None:
