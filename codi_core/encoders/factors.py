@@ -26,7 +26,8 @@ class KindFactors:
 
     modality: theirs. mean, reader: a prompt says reader · (prompt - mean). reliability: see Meaning. base, loadings:
     what says `factors` is base + loadings · factors; base is the mean but of texts, of which prompts leave out what
-    outputs say. null: the prompt that says nothing.
+    outputs say. null: the prompt that says nothing. emphasis: diffusers are told emphasis · factors, since what
+    takes little room in a prompt is heeded too little.
     """
 
     modality: Modality
@@ -36,25 +37,32 @@ class KindFactors:
     base: Float[Tensor, "width"]
     loadings: Float[Tensor, "width factors"]
     null: Float[Tensor, "width"]
+    emphasis: Float[Tensor, "factors factors"]
 
     def meaning(self, embedding: Float[Tensor, "batch tokens width"]) -> Meaning:
         """What a prompt of this kind says."""
         factors = (embedding - self.mean) @ self.reader.T
         # Symmetric, so factors may stand to the left of it.
         meaning = Meaning(factors @ self.reliability, self.reliability)
-        return replace(meaning, besides={self.modality: embedding - self.told(meaning)})
+        return replace(meaning, besides={self.modality: embedding - self.saying(meaning.factors)})
 
     def told(self, meaning: Meaning) -> Float[Tensor, "batch tokens width"]:
-        """The prompt of this kind that says the same. Of a prompt of this kind it is the prompt itself."""
-        told = self.base + meaning.factors @ self.loadings.T
+        """The prompt of this kind that says the same, with emphasis. Of a prompt of this kind it is that prompt, with
+        emphasis."""
+        told = self.saying(meaning.factors @ self.emphasis.T)
         return told + meaning.besides[self.modality] if self.modality in meaning.besides else told
+
+    def saying(self, factors: Float[Tensor, "*batch factors"]) -> Float[Tensor, "*batch width"]:
+        """The prompt of this kind that says these, without emphasis."""
+        return self.base + factors @ self.loadings.T
 
 
 TABLES = [field.name for field in fields(KindFactors) if field.name != "modality"]
 
 
 class PromptFactors(nn.Module):
-    """The factors of a model's prompts; fitted in closed form (training/factors.py), not by gradients."""
+    """The factors of a model's prompts; fitted in closed form (training/factors.py, training/emphasis.py), not by
+    gradients."""
 
     def __init__(self, width: int, factors: int):
         super().__init__()
@@ -64,7 +72,7 @@ class PromptFactors(nn.Module):
 
         self.mean, self.base, self.null = table(width), table(width), table(width)
         self.reader, self.loadings = table(factors, width), table(width, factors)
-        self.reliability = table(factors, factors)
+        self.reliability, self.emphasis = table(factors, factors), table(factors, factors)
 
     def put(self, kind: KindFactors) -> None:
         """Take this for how its modality tells the factors."""

@@ -60,12 +60,13 @@ def _variance(rows: Float[Tensor, "rows width"]) -> float:
     return float(rows.var(dim=0).mean())
 
 
-def _root(covariance: Float[Tensor, "width width"], power: float) -> Float[Tensor, "width width"]:
+def root(covariance: Float[Tensor, "width width"], power: float) -> Float[Tensor, "width width"]:
+    """Of a symmetric matrix, to this power."""
     values, vectors = torch.linalg.eigh(covariance)
     return vectors @ torch.diag(values**power) @ vectors.T
 
 
-def _regressed(rows: Float[Tensor, "rows width"], onto: Float[Tensor, "rows size"], ridge: float = 0.0) -> Tensor:
+def regressed(rows: Float[Tensor, "rows width"], onto: Float[Tensor, "rows size"], ridge: float = 0.0) -> Tensor:
     """The matrix that makes the best of `onto`, both without their means, to foretell `rows`."""
     given = onto - onto.mean(dim=0)
     square = given.T @ given + ridge * len(rows) * torch.eye(given.shape[1])
@@ -82,11 +83,11 @@ def directions(told: Mapping[Modality, Told], count: int) -> Float[Tensor, "widt
     meant = torch.cat([each.meant for each in told.values()])
     foretold = []
     for each in told.values():
-        whitened = _root(_floored(each.prompts.T.cov(), _variance(each.prompts)), -0.5)
-        foretold.append(_regressed(each.prompts, each.meant, RIDGE * _variance(meant)) @ whitened)
+        whitened = root(_floored(each.prompts.T.cov(), _variance(each.prompts)), -0.5)
+        foretold.append(regressed(each.prompts, each.meant, RIDGE * _variance(meant)) @ whitened)
     covariance = _floored(meant.T.cov(), _variance(meant))
-    chosen = torch.linalg.svd(_root(covariance, 0.5) @ torch.cat(foretold, dim=1), full_matrices=False)[0]
-    return _root(covariance, -0.5) @ chosen[:, :count]
+    chosen = torch.linalg.svd(root(covariance, 0.5) @ torch.cat(foretold, dim=1), full_matrices=False)[0]
+    return root(covariance, -0.5) @ chosen[:, :count]
 
 
 def kind_factors(
@@ -102,7 +103,7 @@ def kind_factors(
     J (J² + c²)⁻¹ Lᵀ N⁻¹ (prompt - mean), and J² (J² + c²)⁻¹ is what is reliable of them: nearly all of what is told
     well, and nearly nothing of what is told badly, where J⁻¹ alone would make much of noise.
     """
-    loadings = _regressed(prompts, factors).T
+    loadings = regressed(prompts, factors).T
     left = prompts - prompts.mean(dim=0) - (factors - factors.mean(dim=0)) @ loadings.T
     noise = _floored(left.T.cov(), _variance(prompts))
     weighted = torch.linalg.solve(noise, loadings).T
@@ -115,8 +116,9 @@ def kind_factors(
         reader=precision @ gate @ weighted,
         reliability=(reliability + reliability.T) / 2,
         base=(prompts if told is None else told).mean(dim=0),
-        loadings=loadings if told is None else _regressed(told, factors).T,
+        loadings=loadings if told is None else regressed(told, factors).T,
         null=null,
+        emphasis=torch.eye(len(precision)),
     )
 
 

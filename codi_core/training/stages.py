@@ -30,6 +30,7 @@ from .autoencode import (
 )
 from .bridge import audio_objective, image_objective, video_objective
 from .diffuse import PROMPTED_BY, Cones, DiffusionObjective
+from .emphasis import measure_emphasis
 from .factors import measure_factors
 from .loop import Objective, OnProgress, Settings, train
 from .pairs import Columns, null_embeddings
@@ -71,6 +72,8 @@ class TaskSettings(Settings):
 FACTOR_ROWS = 1024
 CONE_ROWS = 256
 """Samples from which the mean of a kind of prompts is taken, at most."""
+EMPHASIS_ROWS = 512
+"""Answers of a diffuser from which it is found how to tell it things, at most."""
 CHOSEN = [field.name for field in fields(TaskSettings) if field.name != "data"]
 """Settings that users choose."""
 
@@ -100,6 +103,11 @@ LISTENING: dict[Modality, TaskSettings] = {
 def _factors(workshop: Workshop, settings: TaskSettings) -> None:
     """Prompts vary otherwise after every change of an encoder."""
     measure_factors(workshop, settings.rows)
+
+
+def _emphasis(modality: Modality) -> Callable[[Workshop, TaskSettings], None]:
+    """A diffuser heeds things otherwise after every change."""
+    return lambda workshop, settings: measure_emphasis(workshop, modality, min(EMPHASIS_ROWS, settings.rows))
 
 
 def _vocoding(workshop: Workshop, settings: TaskSettings) -> Objective:
@@ -282,7 +290,7 @@ def tasks(config: CoDiConfig) -> dict[Stage, dict[str, Task]]:
             ),
         },
         Stage.DIFFUSE: {
-            diffuser[modality]: Task((diffuser[modality],), _diffusion(modality), settings)
+            diffuser[modality]: Task((diffuser[modality],), _diffusion(modality), settings, _emphasis(modality))
             for modality, settings in DIFFUSION.items()
         },
         Stage.ALIGN: {name: task for step in ALIGN_STEPS for name, task in aligned(step).items()},

@@ -106,18 +106,25 @@ class Workshop(Parts):
             return kept(
                 path,
                 lambda: make_table(
-                    pipeline, self.source, latents_of, prompts_of, sayable, rows, seed, self._telling(named, rows)
+                    pipeline,
+                    self.source,
+                    latents_of,
+                    prompts_of,
+                    sayable,
+                    rows,
+                    seed,
+                    self.telling(f"table {named}", rows),
                 ),
             )
 
-    def _telling(self, table: str, rows: int) -> Callable[[int], None]:
-        """Tells of a table's rows as if they were steps."""
+    def telling(self, name: str, rows: int) -> Callable[[int], None]:
+        """Tells of rows that are made as if they were steps."""
         started = time.monotonic()
 
         def tell(done: int) -> None:
             if self.on_progress is not None:
                 pace = (time.monotonic() - started) / done
-                self.on_progress(Progress(f"table {table}", done, rows, {}, pace * (rows - done)))
+                self.on_progress(Progress(name, done, rows, {}, pace * (rows - done)))
 
         return tell
 

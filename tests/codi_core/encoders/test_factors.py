@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -15,7 +17,7 @@ def kind(modality: Modality, reliability: tuple[float, ...] = (1.0, 1.0)) -> Kin
     generator = torch.Generator().manual_seed(list(Modality).index(modality))
     mean, null, loadings = (torch.randn(*shape, generator=generator) for shape in ((5,), (5,), (5, 2)))
     reliably = torch.diag(torch.tensor(reliability))
-    return KindFactors(modality, mean, torch.linalg.pinv(loadings), reliably, mean, loadings, null)
+    return KindFactors(modality, mean, torch.linalg.pinv(loadings), reliably, mean, loadings, null, torch.eye(2))
 
 
 FACTORS = torch.tensor([[[1.0, -2.0]], [[0.5, 0.0]]])
@@ -36,6 +38,14 @@ def test_a_prompt_told_as_its_own_kind_is_that_prompt_whatever_it_holds():
     one = kind(Modality.IMAGE, (0.7, 0.0))
     prompt = torch.randn(3, 1, 5, generator=torch.Generator().manual_seed(9))
     torch.testing.assert_close(one.told(one.meaning(prompt)), prompt)
+
+
+def test_emphasis_is_laid_on_factors_alone():
+    one = replace(kind(Modality.IMAGE), emphasis=torch.diag(torch.tensor([1.0, 3.0])))
+    prompt = torch.randn(2, 1, 5, generator=torch.Generator().manual_seed(9))
+    meaning = one.meaning(prompt)
+    louder = meaning.factors * torch.tensor([0.0, 2.0])
+    torch.testing.assert_close(one.told(meaning), prompt + louder @ one.loadings.T)
 
 
 def test_what_a_kind_cannot_tell_is_the_mean():

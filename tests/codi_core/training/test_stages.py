@@ -48,7 +48,7 @@ def test_a_task_writes_the_parts_it_trains_and_no_others(folder: Path, stage: St
             for name, value in load_file(folder / part / "model.safetensors").items()
         )
     }
-    measured = {"prompt_factors"} if stage is Stage.BRIDGE else set()
+    measured = {"prompt_factors"} if stage in {Stage.BRIDGE, Stage.DIFFUSE} else set()
     assert changed == {*tasks(mini())[stage][task].parts, *measured}
 
 
@@ -78,16 +78,17 @@ def test_listeners_are_prompted_by_captions_and_by_samples_of_their_own_kind(fol
     assert prompts == {"prompt_text", f"prompt_{listener}"}
 
 
-def test_a_table_tells_of_its_rows_before_the_steps_begin(folder: Path) -> None:
+def test_tables_tell_of_their_rows_before_the_steps_and_answers_after_them(folder: Path) -> None:
     for table in (folder / "tables").glob("*.safetensors"):
         table.unlink()
     shutil.rmtree(folder / "runs", ignore_errors=True)
     told = []
     run_stage(folder, "diffuse", mini(), {"diffuser_image": SHORT}, "diffuser_image", told.append)
-    *tables, step = told
+    *tables, step, answers = told
     assert tables[0].task.startswith("table image")
     assert all(each.task.startswith("table") and each.step == each.steps == 4 for each in tables)
     assert (step.task, step.step, step.steps) == ("diffuser_image", 1, 1)
+    assert (answers.task, answers.step, answers.steps) == ("answers image", 4, 4)
 
 
 def test_a_model_made_by_all_stages_still_runs(folder: Path) -> None:

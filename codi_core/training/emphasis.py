@@ -1,0 +1,94 @@
+"""How each diffuser has to be told what it should show: at the end of its training, in closed form.
+
+A diffuser hears the factors of a prompt (encoders/factors.py) as loudly as they sound in its embedding, and too softly
+what takes little room there, such as the size of a figure. So it is asked for what samples show, what it makes is read
+as a prompt again, and where that says less than was asked, it is told so much more. Nobody has to know what the factors
+are about.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..encoders.factors import KindFactors
+from ..mixing import mix
+from ..modality import Modality
+from ..parts import PROMPT_FACTORS
+from ..pipeline import CoDiPipeline
+from ..values import Condition
+from .factors import RIDGE, regressed, root
+from .pairs import CHUNK, embed
+from .source import Source
+from .workshop import Workshop
+
+AT_ONCE = 16
+STEPS = 10
+NEVER_TOLD = 1e-3
+"""Variance of a factor below which nothing is said of it."""
+DOUBT = 0.05
+"""How much evidence, in squared units of the factors, it takes to depart from telling things as they are."""
+NOTABLE = 0.25
+"""By how much what is told must fall short in some direction of the factors. What is right may well be read a little
+softer from what was made than from the prompt; and answers are few."""
+
+
+def emphasis_of(
+    asked: Float[Tensor, "rows factors"], said: Float[Tensor, "rows factors"], answered: Float[Tensor, "rows factors"]
+) -> Float[Tensor, "factors factors"]:
+    """What factors are to be multiplied by so that answers say what was said.
+
+    asked: the factors. said, answered: the evidence of them in the prompts that asked, and in what was made. Both are
+    taken for linear in `asked`. The least squares for (answers of emphasised = said), held near 1, and from there
+    every direction nearer to 1 by NOTABLE.
+    """
+    wanted, got = (regressed(evidence, asked, RIDGE).T for evidence in (said, answered))
+    one = torch.eye(len(got))
+    emphasis = torch.linalg.solve(got.T @ got + DOUBT * one, got.T @ wanted + DOUBT * one)
+    left, departure, right = torch.linalg.svd(emphasis - one)
+    return one + left @ torch.diag((departure - NOTABLE).clamp(min=0)) @ right
+
+
+def factors_shown(
+    pipeline: CoDiPipeline, source: Source, modality: Modality, count: int
+) -> Float[Tensor, "rows factors"]:
+    """What samples of a modality and their captions say, of unit variance along each factor as all that is meant has.
+
+    What is read varies less where prompts are vague, and more where they say all there is to say.
+    """
+    generator, rows = torch.Generator().manual_seed(1), []
+    for start in range(0, count, CHUNK):
+        chosen = range(start, min(start + CHUNK, count))
+        samples = source.samples({modality, Modality.TEXT}, Modality.TEXT, chosen, generator, 1, nameless=False)
+        meaning = mix([pipeline.encode(prompt) for prompt in (samples.media[modality], *samples.captions)]).meaning
+        assert meaning is not None
+        rows.append(meaning.factors[:, 0])
+    factors = torch.cat(rows)
+    spread = factors.T.cov() + NEVER_TOLD * torch.eye(factors.shape[1])
+    return (factors - factors.mean(dim=0)) @ root(spread, -0.5)
+
+
+@torch.no_grad()
+def measure_emphasis(workshop: Workshop, modality: Modality, rows: int) -> None:
+    """Fit how the diffuser of a modality is told things to `rows` answers of it, in models that know their factors."""
+    known = PROMPT_FACTORS in workshop.config.parts and workshop.source.holds({modality, Modality.TEXT})
+    part: Any = workshop[PROMPT_FACTORS] if known else None
+    kind: KindFactors | None = part(modality) if known else None
+    if kind is None:
+        return
+    pipeline = CoDiPipeline(workshop.config, workshop)
+    asked = factors_shown(pipeline, workshop.source, modality, rows)
+    prompts, answers = kind.saying(asked[:, None]), []
+    tell = workshop.telling(f"answers {modality}", rows)
+    for prompt in prompts.split(AT_ONCE):
+        condition = Condition(prompt, kind.null.expand_as(prompt))
+        made = pipeline.sample(condition, to=[modality], steps=STEPS, seed=len(answers))
+        answers.append(embed(pipeline, pipeline.decode(made, modality)))
+        tell(sum(map(len, answers)))
+    said, answered = (kind.meaning(each).evidence[:, 0] for each in (prompts, torch.cat(answers)[:, None]))
+    part.put(replace(kind, emphasis=emphasis_of(asked, said, answered)))
+    workshop.write(PROMPT_FACTORS)
