@@ -101,10 +101,10 @@ class CoDiPipeline:
     def _read(self, prompt: Media) -> tuple[torch.Tensor, Meaning | None]:
         """The embedding of a prompt, and what it means, as far as that is known."""
         embedding = encoders.encode(self.parts, prompt).float()
-        kind = self._kind_factors(modality_of(prompt))
+        kind = self.kind_factors(modality_of(prompt))
         return embedding, None if kind is None else kind.meaning(embedding)
 
-    def _kind_factors(self, modality: Modality) -> KindFactors | None:
+    def kind_factors(self, modality: Modality) -> KindFactors | None:
         """How prompts of a modality say what they mean, if the model knows."""
         known = PROMPT_FACTORS in self.config.parts
         return cast(PromptFactors, self.parts[PROMPT_FACTORS])(modality) if known else None
@@ -113,7 +113,7 @@ class CoDiPipeline:
     def tell(self, condition: Condition, modality: Modality) -> Condition:
         """What the diffuser of this output is told: where its meaning is known, prompts of the output's own kind that
         say the same."""
-        kind = None if condition.meaning is None else self._kind_factors(modality)
+        kind = None if condition.meaning is None else self.kind_factors(modality)
         if condition.meaning is None or kind is None:
             return condition
         embedding = kind.told(condition.meaning)

@@ -193,11 +193,9 @@ def noisy(sound: Waveform, generator: torch.Generator) -> Waveform:
     return replace(sound, samples=(samples + noise.to(samples)).clamp(-1, 1))
 
 
-def remade(sound: Waveform, codec: AudioCodec | None, generator: torch.Generator) -> Waveform:
+def remade(sound: Waveform, codec: AudioCodec, generator: torch.Generator) -> Waveform:
     """The same, some of its rows encoded and decoded again."""
     rows = torch.randperm(len(sound.samples), generator=generator)[: round(REMADE * len(sound.samples))]
-    if codec is None:
-        return sound
     made = codec.decode(codec.encode(replace(sound, samples=sound.samples[rows])))
     again = resample(made.samples, made.sample_rate_hz, sound.sample_rate_hz)[..., : sound.samples.shape[-1]]
     return replace(sound, samples=sound.samples.index_copy(0, rows, again))
@@ -215,7 +213,8 @@ def audio_objective(
 
     @torch.no_grad()
     def prepare(sound: Waveform, generator: torch.Generator) -> Tensor:
-        log_mel = clap.log_mel(clap.hear(noisy(remade(sound, codec, generator), generator)))
+        heard = sound if codec is None else remade(sound, codec, generator)
+        log_mel = clap.log_mel(clap.hear(noisy(heard, generator)))
         bands = (len(log_mel), 1, 1, log_mel.shape[-1])
         return log_mel + BAND_GAIN_DB * torch.randn(bands, generator=generator).to(log_mel.device)
 

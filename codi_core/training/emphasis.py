@@ -1,9 +1,9 @@
 """How each diffuser has to be told what it should show: at the end of its training, in closed form.
 
 A diffuser hears the factors of a prompt (encoders/factors.py) as loudly as they sound in its embedding, and too softly
-what takes little room there, such as the size of a figure. So it is asked for what samples show, what it makes is read
-as a prompt again, and where that says less than was asked, it is told so much more. Nobody has to know what the factors
-are about.
+what takes little room there, such as the size of a figure. So it is asked for what captions of samples mean, what it
+makes is read as a prompt again, and where that says less than was asked, it is told so much more. Nobody has to know
+what the factors are about.
 """
 
 from __future__ import annotations
@@ -15,15 +15,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..encoders.factors import KindFactors
-from ..mixing import mix
 from ..modality import Modality
 from ..parts import PROMPT_FACTORS
 from ..pipeline import CoDiPipeline
 from ..values import Condition
-from .factors import RIDGE, regressed, root
-from .pairs import CHUNK, embed
-from .source import Source
+from .factors import RIDGE, gather, regressed, root
+from .pairs import embed
 from .workshop import Workshop
 
 AT_ONCE = 16
@@ -53,21 +50,8 @@ def emphasis_of(
     return one + left @ torch.diag((departure - NOTABLE).clamp(min=0)) @ right
 
 
-def factors_shown(
-    pipeline: CoDiPipeline, source: Source, modality: Modality, count: int
-) -> Float[Tensor, "rows factors"]:
-    """What samples of a modality and their captions say, of unit variance along each factor as all that is meant has.
-
-    What is read varies less where prompts are vague, and more where they say all there is to say.
-    """
-    generator, rows = torch.Generator().manual_seed(1), []
-    for start in range(0, count, CHUNK):
-        chosen = range(start, min(start + CHUNK, count))
-        samples = source.samples({modality, Modality.TEXT}, Modality.TEXT, chosen, generator, 1, nameless=False)
-        meaning = mix([pipeline.encode(prompt) for prompt in (samples.media[modality], *samples.captions)]).meaning
-        assert meaning is not None
-        rows.append(meaning.factors[:, 0])
-    factors = torch.cat(rows)
+def of_unit_variance(factors: Float[Tensor, "rows factors"]) -> Float[Tensor, "rows factors"]:
+    """As all that is meant has along each factor; what is read varies less where prompts are vague."""
     spread = factors.T.cov() + NEVER_TOLD * torch.eye(factors.shape[1])
     return (factors - factors.mean(dim=0)) @ root(spread, -0.5)
 
@@ -75,13 +59,12 @@ def factors_shown(
 @torch.no_grad()
 def measure_emphasis(workshop: Workshop, modality: Modality, rows: int) -> None:
     """Fit how the diffuser of a modality is told things to `rows` answers of it, in models that know their factors."""
-    known = PROMPT_FACTORS in workshop.config.parts and workshop.source.holds({modality, Modality.TEXT})
-    part: Any = workshop[PROMPT_FACTORS] if known else None
-    kind: KindFactors | None = part(modality) if known else None
-    if kind is None:
-        return
     pipeline = CoDiPipeline(workshop.config, workshop)
-    asked = factors_shown(pipeline, workshop.source, modality, rows)
+    words, kind = (pipeline.kind_factors(each) for each in (Modality.TEXT, modality))
+    if words is None or kind is None or not workshop.source.holds({modality, Modality.TEXT}):
+        return
+    meant = gather(pipeline, workshop.source, modality, rows).meant
+    asked = of_unit_variance(words.meaning(meant[:, None]).factors[:, 0])
     prompts, answers = kind.saying(asked[:, None]), []
     tell = workshop.telling(f"answers {modality}", rows)
     for prompt in prompts.split(AT_ONCE):
@@ -90,5 +73,6 @@ def measure_emphasis(workshop: Workshop, modality: Modality, rows: int) -> None:
         answers.append(embed(pipeline, pipeline.decode(made, modality)))
         tell(sum(map(len, answers)))
     said, answered = (kind.meaning(each).evidence[:, 0] for each in (prompts, torch.cat(answers)[:, None]))
+    part: Any = workshop[PROMPT_FACTORS]
     part.put(replace(kind, emphasis=emphasis_of(asked, said, answered)))
     workshop.write(PROMPT_FACTORS)

@@ -46,7 +46,7 @@ def test_few_answers_leave_no_number_undefined():
     assert emphasis_of(draw(2, 3, seed=1), draw(2, 3, seed=2), draw(2, 3, seed=3)).isfinite().all()
 
 
-def test_a_diffuser_is_asked_for_what_samples_show_and_others_keep_their_emphasis(tmp_path: Path) -> None:
+def test_one_diffuser_is_asked_and_others_keep_their_emphasis(tmp_path: Path) -> None:
     workshop: Any = prepare(shutil.copytree(BUNDLED["codi-mini"], tmp_path / "model"), mini())
     told: list[int] = []
     workshop.on_progress = lambda progress: told.append(progress.step)
