@@ -21,9 +21,9 @@ Rows = Float[Tensor, "batch tokens width"]
 class MixMode(StrEnum):
     """How embeddings are interpolated.
 
-    complementary: what prompts mean is mixed, in the factors that all kinds of them share, and each counts for what its
-    kind can tell: a picture doesn't halve the motion that a text asks for. Each diffuser is then told it in prompts of
-    its own kind. Where a model doesn't know its factors, as the released weights don't, the same as linear.
+    complementary: what prompts mean is mixed, in the factors that all kinds of them share, and each counts for what it
+    tells: a picture doesn't halve the motion that a text asks for. Each diffuser is then told it in prompts of its own
+    kind. Where a model doesn't know its factors, as the released weights don't, the same as linear.
     linear: the weighted mean, as CoDi does it; opposite prompts shorten it.
     norm_preserving: the weighted mean, scaled back to the weighted mean of the lengths.
     slerp: along the great circle through one prompt after the other; lengths are interpolated.
@@ -164,7 +164,7 @@ def _mixed_meaning(weighted: Sequence[tuple[Meaning | None, float]], batch: int)
             besides[kind] = besides.get(kind, 0.0) + weight * rows.expand(batch, -1, -1)
     return Meaning(
         _linear([meaning.evidence.expand(batch, -1, -1) for meaning in meanings], weights),
-        _linear([meaning.reliability for meaning in meanings], weights),
+        _linear([meaning.reliability.expand(batch, -1, -1, -1) for meaning in meanings], weights),
         besides,
     )
 

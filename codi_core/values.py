@@ -88,20 +88,20 @@ class Meaning:
     """What a prompt, or a mixture of prompts, says in the factors that all kinds of prompts share.
 
     All are weighted means in mixtures, so that a factor is what those say of it who can tell it.
-    evidence: what is said, times its reliability. reliability: symmetric; along each direction from 0, where prompts of
-    this kind say nothing, to 1. besides: by kind of prompt what its embedding holds besides the factors, which only
+    evidence: what is said, times its reliability. reliability: symmetric; along each direction from 0, where the prompt
+    says nothing, to 1. besides: by kind of prompt what its embedding holds besides the factors, which only
     diffusers of that kind of output understand.
     """
 
     evidence: Float[Tensor, "batch tokens factors"]
-    reliability: Float[Tensor, "factors factors"]
+    reliability: Float[Tensor, "batch tokens factors factors"]
     besides: Mapping[Modality, Float[Tensor, "batch tokens width"]] = field(default_factory=dict)
 
     @property
     def factors(self) -> Float[Tensor, "batch tokens factors"]:
         """What is said; 0, the mean, of what nobody tells."""
-        told = self.reliability + UNTOLD * torch.eye(len(self.reliability)).to(self.reliability)
-        return torch.linalg.solve(told, self.evidence, left=False)
+        told = self.reliability + UNTOLD * torch.eye(self.reliability.shape[-1]).to(self.reliability)
+        return torch.linalg.solve(told, self.evidence)
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class Condition:
             if meaning is None:
                 return None
             besides = {kind: rows.repeat(count, 1, 1) for kind, rows in meaning.besides.items()}
-            return Meaning(meaning.evidence.repeat(count, 1, 1), meaning.reliability, besides)
+            return Meaning(meaning.evidence.repeat(count, 1, 1), meaning.reliability.repeat(count, 1, 1, 1), besides)
 
         return Condition(
             self.embedding.repeat(count, 1, 1),

@@ -3,11 +3,12 @@
 Prompts of each modality lie in a cone of their own and say the same things along slightly different directions (Liang
 et al., Mind the Gap, 2022). Averaged as they are, what one kind cannot tell is halved, and what it says aside drowns
 what another says softly. In the factors that all of them share (Tucker, An Inter-Battery Method of Factor Analysis,
-1958) each counts for what its kind tells.
+1958) each counts for what it tells.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -20,14 +21,38 @@ from ..values import Meaning
 KINDS = tuple(Modality)
 
 
+def products(factors: Float[Tensor, "*batch factors"]) -> Float[Tensor, "*batch products"]:
+    """Of every two of them, and of each with itself."""
+    first, second = torch.triu_indices(factors.shape[-1], factors.shape[-1])
+    return factors[..., first] * factors[..., second]
+
+
+def symmetric(values: Float[Tensor, "*batch products"]) -> Float[Tensor, "*batch factors factors"]:
+    """The symmetric matrix with these in its upper triangle, row by row."""
+    size = math.isqrt(2 * values.shape[-1])
+    first, second = torch.triu_indices(size, size)
+    matrix = values.new_zeros(*values.shape[:-1], size, size)
+    matrix[..., first, second] = values
+    matrix[..., second, first] = values
+    return matrix
+
+
+def within(matrix: Float[Tensor, "*batch size size"], least: float, most: float) -> Float[Tensor, "*batch size size"]:
+    """The symmetric matrix with its eigenvalues brought into this range."""
+    values, vectors = torch.linalg.eigh(matrix)
+    return vectors @ torch.diag_embed(values.clamp(least, most)) @ vectors.mT
+
+
 @dataclass(frozen=True)
 class KindFactors:
     """How prompts of one modality tell the factors.
 
-    modality: theirs. mean, reader: a prompt says reader · (prompt - mean). reliability: see Meaning. base, loadings:
-    what says `factors` is base + loadings · factors; base is the mean but of texts, of which prompts leave out what
-    outputs say. null: the prompt that says nothing. emphasis: diffusers are told emphasis · factors, since what
-    takes little room in a prompt is heeded too little.
+    modality: theirs. mean, reader: a prompt says reader · (prompt - mean). reliability, assurance: how far that can be
+    relied upon, see Meaning: reliability + assurance · `products` of what it says, within 0 and 1. What a caption
+    leaves out reads as next to nothing and isn't relied upon; pictures leave nothing out, and their assurance is 0.
+    base, loadings: what says `factors` is base + loadings · factors; base is the mean but of texts, of which prompts
+    leave out what outputs say. null: the prompt that says nothing. emphasis: diffusers are told emphasis · factors,
+    since what takes little room in a prompt is heeded too little.
     """
 
     modality: Modality
@@ -38,12 +63,15 @@ class KindFactors:
     loadings: Float[Tensor, "width factors"]
     null: Float[Tensor, "width"]
     emphasis: Float[Tensor, "factors factors"]
+    assurance: Float[Tensor, "products products"]
 
     def meaning(self, embedding: Float[Tensor, "batch tokens width"]) -> Meaning:
         """What a prompt of this kind says."""
         factors = (embedding - self.mean) @ self.reader.T
-        # Symmetric, so factors may stand to the left of it.
-        meaning = Meaning(factors @ self.reliability, self.reliability)
+        reliability = self.reliability.expand(*factors.shape, -1)
+        if self.assurance.any():
+            reliability = within(reliability + symmetric(products(factors) @ self.assurance.T), 0.0, 1.0)
+        meaning = Meaning((reliability @ factors[..., None])[..., 0], reliability)
         return replace(meaning, besides={self.modality: embedding - self.saying(meaning.factors)})
 
     def told(self, meaning: Meaning) -> Float[Tensor, "batch tokens width"]:
@@ -73,6 +101,7 @@ class PromptFactors(nn.Module):
         self.mean, self.base, self.null = table(width), table(width), table(width)
         self.reader, self.loadings = table(factors, width), table(width, factors)
         self.reliability, self.emphasis = table(factors, factors), table(factors, factors)
+        self.assurance = table(factors * (factors + 1) // 2, factors * (factors + 1) // 2)
 
     def put(self, kind: KindFactors) -> None:
         """Take this for how its modality tells the factors."""

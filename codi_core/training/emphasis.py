@@ -1,9 +1,9 @@
 """How each diffuser has to be told what it should show: at the end of its training, in closed form.
 
 A diffuser hears the factors of a prompt (encoders/factors.py) as loudly as they sound in its embedding, and too softly
-what takes little room there, such as the size of a figure. So it is asked for what captions of samples mean, what it
-makes is read as a prompt again, and where that says less than was asked, it is told so much more. Nobody has to know
-what the factors are about.
+what takes little room there, such as the size of a figure. So it is asked for what samples show and their captions
+say, what it makes is read as a prompt again, and where that says less than was asked, it is told so much more. Nobody
+has to know what the factors are about.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 from ..modality import Modality
 from ..parts import PROMPT_FACTORS
 from ..pipeline import CoDiPipeline
-from ..values import Condition
+from ..values import Condition, Meaning
 from .factors import RIDGE, gather, regressed, root
 from .pairs import embed
 from .workshop import Workshop
@@ -63,8 +63,10 @@ def measure_emphasis(workshop: Workshop, modality: Modality, rows: int) -> None:
     words, kind = (pipeline.kind_factors(each) for each in (Modality.TEXT, modality))
     if words is None or kind is None or not workshop.source.holds({modality, Modality.TEXT}):
         return
-    meant = gather(pipeline, workshop.source, modality, rows).meant
-    asked = of_unit_variance(words.meaning(meant[:, None]).factors[:, 0])
+    told = gather(pipeline, workshop.source, modality, rows)
+    shown, stated = kind.meaning(told.prompts[:, None]), words.meaning(told.captions[:, :1])
+    both = Meaning(shown.evidence + stated.evidence, shown.reliability + stated.reliability)
+    asked = of_unit_variance(both.factors[:, 0])
     prompts, answers = kind.saying(asked[:, None]), []
     tell = workshop.telling(f"answers {modality}", rows)
     for prompt in prompts.split(AT_ONCE):

@@ -6,14 +6,14 @@ Text is the bridge here too: kinds of prompts that never meet have in common wha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..encoders.factors import KindFactors
+from ..encoders.factors import KindFactors, products, symmetric, within
 from ..modality import Modality
 from ..parts import PROMPT_FACTORS
 from ..pipeline import CoDiPipeline
@@ -23,6 +23,9 @@ from .workshop import Workshop
 
 CAPTIONS = 24
 """Per sample. Their mean says what any of them says, also what few say."""
+ROUNDS = 4
+LEAST_DOUBT = 0.05
+"""Variance of what a caption leaves uncertain of a factor, at least, while it is found how to read them."""
 RIDGE = 0.01
 NOISE_FLOOR = 0.0025
 """Both in units of the mean variance of embeddings along a direction: what is less is not told, but left over."""
@@ -32,13 +35,17 @@ HARDLY_TOLD = 0.4
 
 @dataclass(frozen=True)
 class Told:
-    """Embeddings of matched samples. prompts: of one modality. captions: one per sample. meant: the mean of all
-    captions of a sample. outputs: of texts as they are made."""
+    """Embeddings of matched samples. prompts: of one modality. captions: several of each sample. outputs: of texts as
+    they are made."""
 
     prompts: Float[Tensor, "rows width"]
-    captions: Float[Tensor, "rows width"]
-    meant: Float[Tensor, "rows width"]
+    captions: Float[Tensor, "rows captions width"]
     outputs: Float[Tensor, "rows width"]
+
+    @property
+    def meant(self) -> Float[Tensor, "rows width"]:
+        """What the captions of a sample say together."""
+        return self.captions.mean(dim=1)
 
 
 @torch.no_grad()
@@ -49,9 +56,9 @@ def gather(pipeline: CoDiPipeline, source: Source, modality: Modality, count: in
         chosen = range(start, min(start + CHUNK, count))
         wanted = {modality, Modality.TEXT}
         samples = source.samples(wanted, Modality.TEXT, chosen, generator, CAPTIONS, nameless=False)
-        captions = torch.stack([embed(pipeline, each) for each in samples.captions])
+        captions = torch.stack([embed(pipeline, each) for each in samples.captions], dim=1)
         media, texts = (embed(pipeline, samples.media[each]) for each in (modality, Modality.TEXT))
-        rows.append((media, captions[0], captions.mean(dim=0), texts))
+        rows.append((media, captions, texts))
     return Told(*(torch.cat(parts) for parts in zip(*rows, strict=True)))
 
 
@@ -95,9 +102,8 @@ def kind_factors(
     prompts: Float[Tensor, "rows width"],
     factors: Float[Tensor, "rows factors"],
     null: Float[Tensor, "width"],
-    told: Float[Tensor, "rows width"] | None = None,
 ) -> KindFactors:
-    """How prompts of a modality tell factors that are known. told: how diffusers are told them, if not as prompts do.
+    """How prompts of a modality tell factors that are known.
 
     With loadings L, noise N and the precision J = Lᵀ N⁻¹ L that a prompt gives the factors, they are read as
     J (J² + c²)⁻¹ Lᵀ N⁻¹ (prompt - mean), and J² (J² + c²)⁻¹ is what is reliable of them: nearly all of what is told
@@ -115,10 +121,45 @@ def kind_factors(
         mean=prompts.mean(dim=0),
         reader=precision @ gate @ weighted,
         reliability=(reliability + reliability.T) / 2,
-        base=(prompts if told is None else told).mean(dim=0),
-        loadings=loadings if told is None else regressed(told, factors).T,
+        base=prompts.mean(dim=0),
+        loadings=loadings,
         null=null,
         emphasis=torch.eye(len(precision)),
+        assurance=torch.zeros(2 * [len(precision) * (len(precision) + 1) // 2]),
+    )
+
+
+def assured(
+    kind: KindFactors, prompts: Float[Tensor, "rows width"], factors: Float[Tensor, "rows factors"]
+) -> KindFactors:
+    """The same of a kind whose prompts leave things out: how far each can be relied upon, by what it says.
+
+    The covariance of errors is taken for linear in the products of what is read, and reading is fitted anew with each
+    prompt weighing by its precision: what some leave out had been read too loudly from those that say it.
+    """
+    read = (prompts - kind.mean) @ kind.reader.T
+    one = torch.eye(factors.shape[1])
+    turn, size = one, len(one)
+
+    def doubts(said: Tensor) -> tuple[Tensor, Tensor]:
+        given, errors = products(said), products(factors - said)
+        slopes = regressed(errors, given, RIDGE)
+        return errors.mean(dim=0) - given.mean(dim=0) @ slopes, slopes
+
+    for _ in range(ROUNDS):
+        said = read @ turn.T
+        least, slopes = doubts(said)
+        doubt = within(symmetric(least + products(said) @ slopes), LEAST_DOUBT, 1.0)
+        precision = torch.linalg.inv(doubt)
+        # Of precision · (factors - turn · read) · readᵀ, summed over all prompts, nothing shall be left.
+        squares = (read[:, :, None] * read[:, None]).flatten(1)
+        left = (precision.flatten(1).T @ squares).view(size, size, size, size).transpose(1, 2).reshape(2 * [size**2])
+        right = ((precision @ factors[..., None]) * read[:, None]).sum(dim=0).flatten()
+        held = RIDGE * len(read) * torch.eye(len(left))
+        turn = torch.linalg.solve(left + held, right + held @ turn.flatten()).view_as(turn)
+    least, slopes = doubts(read @ turn.T)
+    return replace(
+        kind, reader=turn @ kind.reader, reliability=one - symmetric(least), assurance=-slopes.T.contiguous()
     )
 
 
@@ -129,10 +170,13 @@ def fit(
     along = directions(told, count)
     centre = torch.cat([each.meant for each in told.values()]).mean(dim=0)
     factors = [(each.meant - centre) @ along for each in told.values()]
-    captions, outputs = (torch.cat([getattr(each, name) for each in told.values()]) for name in ("captions", "outputs"))
-    text = Modality.TEXT
+    captions = torch.cat([each.captions.flatten(0, 1) for each in told.values()])
+    outputs, text = torch.cat([each.outputs for each in told.values()]), Modality.TEXT
+    behind = torch.cat(factors).repeat_interleave(len(captions) // len(outputs), dim=0)
+    words = assured(kind_factors(text, captions, behind, nulls[text]), captions, behind)
     return [
-        kind_factors(text, captions, torch.cat(factors), nulls[text], outputs),
+        # Texts that are made say all there is to say, and are told so.
+        replace(words, base=outputs.mean(dim=0), loadings=regressed(outputs, torch.cat(factors)).T),
         *(
             kind_factors(modality, each.prompts, meant, nulls[modality])
             for (modality, each), meant in zip(told.items(), factors, strict=True)

@@ -157,7 +157,8 @@ def wake(part: torch.nn.Module) -> torch.nn.Module:
 def kind_factors(modality: Modality) -> KindFactors:
     """Of a kind of prompts that says three things, each of them reliably."""
     mean, null, loadings = torch.randn(CONTEXT_WIDTH), torch.randn(CONTEXT_WIDTH), torch.randn(CONTEXT_WIDTH, 3)
-    return KindFactors(modality, mean, torch.linalg.pinv(loadings), torch.eye(3), mean, loadings, null, torch.eye(3))
+    one, nothing = torch.eye(3), torch.zeros(6, 6)
+    return KindFactors(modality, mean, torch.linalg.pinv(loadings), one, mean, loadings, null, one, nothing)
 
 
 @pytest.fixture(scope="session")

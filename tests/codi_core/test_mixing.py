@@ -29,7 +29,7 @@ def prompt(seed: int, batch: int = 1) -> Condition:
 
 def meant(said: Tensor, reliably: tuple[float, ...] = (1.0, 0.5, 0.0)) -> Meaning:
     reliability = torch.diag(torch.tensor(reliably))
-    return Meaning(said @ reliability, reliability)
+    return Meaning(said @ reliability, reliability.expand(*said.shape, -1))
 
 
 def along(*numbers: float) -> Condition:
@@ -180,7 +180,8 @@ def test_each_row_and_the_null_prompts_are_mixed_alike(mode):
 
 def row_of(meaning: Meaning, row: int) -> Meaning:
     besides = {kind: rows[row : row + 1] for kind, rows in meaning.besides.items()}
-    return replace(meaning, evidence=meaning.evidence[row : row + 1], besides=besides)
+    evidence, reliability = (getattr(meaning, name)[row : row + 1] for name in ("evidence", "reliability"))
+    return Meaning(evidence, reliability, besides)
 
 
 @pytest.mark.parametrize("mode", MixMode)

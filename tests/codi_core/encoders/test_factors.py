@@ -4,20 +4,25 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from comfyui_codi.codi_core.encoders import PromptFactors
-from comfyui_codi.codi_core.encoders.factors import TABLES, KindFactors
+from comfyui_codi.codi_core.encoders.factors import TABLES, KindFactors, products, symmetric
+from comfyui_codi.codi_core.mixing import mix
 from comfyui_codi.codi_core.modality import Modality
-from comfyui_codi.codi_core.values import UNTOLD, Meaning
+from comfyui_codi.codi_core.values import UNTOLD, Condition, Meaning
 
 
 def kind(modality: Modality, reliability: tuple[float, ...] = (1.0, 1.0)) -> KindFactors:
     """Two factors told in five numbers, in directions of the kind's own."""
     generator = torch.Generator().manual_seed(list(Modality).index(modality))
     mean, null, loadings = (torch.randn(*shape, generator=generator) for shape in ((5,), (5,), (5, 2)))
-    reliably = torch.diag(torch.tensor(reliability))
-    return KindFactors(modality, mean, torch.linalg.pinv(loadings), reliably, mean, loadings, null, torch.eye(2))
+    reliably, nothing = torch.diag(torch.tensor(reliability)), torch.zeros(3, 3)
+    return KindFactors(
+        modality, mean, torch.linalg.pinv(loadings), reliably, mean, loadings, null, torch.eye(2), nothing
+    )
 
 
 FACTORS = torch.tensor([[[1.0, -2.0]], [[0.5, 0.0]]])
@@ -48,6 +53,31 @@ def test_emphasis_is_laid_on_factors_alone():
     torch.testing.assert_close(one.told(meaning), prompt + louder @ one.loadings.T)
 
 
+@given(st.integers(1, 6), st.integers(0, 2**31))
+def test_products_are_those_of_a_symmetric_matrix(size: int, seed: int) -> None:
+    factors = torch.randn(3, size, generator=torch.Generator().manual_seed(seed))
+    assert torch.equal(symmetric(products(factors)), factors[:, :, None] * factors[:, None])
+
+
+def test_what_is_hardly_said_is_left_to_prompts_that_say_it():
+    assurance = torch.diag(torch.tensor([1.0, 0.0, 1.0]))
+    caption = replace(kind(Modality.TEXT, (0.0, 0.0)), assurance=assurance)
+    first_alone = caption.meaning(saying(caption, torch.tensor([[[1.0, 0.1]]])))
+    torch.testing.assert_close(first_alone.reliability[0, 0], torch.diag(torch.tensor([1.0, 0.01])), atol=1e-5, rtol=0)
+    shown = kind(Modality.VIDEO)
+    both = [first_alone, shown.meaning(saying(shown, torch.tensor([[[0.0, -1.0]]])))]
+    mixed = mix([Condition(torch.zeros(1, 1, 5), torch.zeros(1, 1, 5), meaning=each) for each in both]).meaning
+    assert mixed is not None
+    torch.testing.assert_close(mixed.factors[0, 0], torch.tensor([0.5, -1.0]), atol=0.05, rtol=0)
+
+
+def test_reliability_stays_within_0_and_1():
+    loud = replace(kind(Modality.TEXT), assurance=torch.eye(3))
+    values = torch.linalg.eigvalsh(loud.meaning(saying(loud, 5 * FACTORS)).reliability)
+    assert values.min() > -1e-5
+    assert values.max() < 1 + 1e-5
+
+
 def test_what_a_kind_cannot_tell_is_the_mean():
     one, other = kind(Modality.IMAGE, (1.0, 0.0)), kind(Modality.AUDIO)
     told = other.told(one.meaning(saying(one, FACTORS)))
@@ -55,7 +85,7 @@ def test_what_a_kind_cannot_tell_is_the_mean():
 
 
 def test_meanings_are_finite_where_nobody_tells_anything():
-    assert torch.equal(Meaning(torch.zeros(1, 1, 3), torch.zeros(3, 3)).factors, torch.zeros(1, 1, 3))
+    assert torch.equal(Meaning(torch.zeros(1, 1, 3), torch.zeros(1, 1, 3, 3)).factors, torch.zeros(1, 1, 3))
 
 
 def test_a_part_returns_what_was_put_there_and_nothing_of_other_modalities():

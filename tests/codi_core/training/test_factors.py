@@ -16,7 +16,7 @@ from comfyui_codi.codi_core.encoders.factors import KindFactors
 from comfyui_codi.codi_core.mixing import MixMode, mix
 from comfyui_codi.codi_core.modality import Modality
 from comfyui_codi.codi_core.pipeline import BUNDLED, CoDiPipeline
-from comfyui_codi.codi_core.training.factors import Told, fit, measure_factors
+from comfyui_codi.codi_core.training.factors import CAPTIONS, Told, fit, measure_factors
 from comfyui_codi.codi_core.training.pictures import render_images
 from comfyui_codi.codi_core.training.workshop import prepare
 from comfyui_codi.codi_core.training.world import SIZE_RANGE, World
@@ -46,32 +46,41 @@ def said(modality: Modality, factors: Tensor, seed: int, noise: float = 0.01) ->
 
 @pytest.fixture(scope="module")
 def found() -> dict[Modality, KindFactors]:
-    told = {}
+    told, text = {}, Modality.TEXT
     for number, modality in enumerate((Modality.IMAGE, Modality.AUDIO)):
-        factors = draw(ROWS, 3, seed=100 + number)
-        # A caption leaves out a third of what there is to say.
-        stated = draw(ROWS, 3, seed=200 + number) > -0.43
-        text = Modality.TEXT
+        factors = draw(ROWS, 3, seed=100 + number).sign()
+        captions = [said(text, factors * stated(seed), seed) for seed in range(200, 200 + CAPTIONS)]
         told[modality] = Told(
             prompts=said(modality, factors, seed=1),
-            captions=said(text, factors * stated, seed=2),
-            meant=said(text, factors, seed=3),
+            captions=torch.stack(captions, dim=1),
             outputs=said(text, factors, seed=4),
         )
     return {kind.modality: kind for kind in fit(told, dict.fromkeys(TELLS, torch.zeros(WIDTH)), count=3)}
 
 
-def retold(found: dict[Modality, KindFactors], factors: Tensor, sources: list[Modality], to: Modality) -> Tensor:
-    """Which factors a prompt says that was told from these, mixed evenly."""
-    meanings = [found[source].meaning(said(source, factors, seed=5)[:, None]) for source in sources]
-    mixed = Meaning(
-        torch.stack([each.evidence for each in meanings]).mean(dim=0),
-        torch.stack([each.reliability for each in meanings]).mean(dim=0),
+def stated(seed: int) -> Tensor:
+    """A caption leaves out a third of what there is to say."""
+    return draw(ROWS, 3, seed=1000 + seed) > -0.43
+
+
+def mean_of(meanings: list[Meaning]) -> Meaning:
+    evidence, reliability = (
+        torch.stack([getattr(each, name) for each in meanings]).mean(dim=0) for name in ("evidence", "reliability")
     )
-    told = found[to].told(mixed)[:, 0]
+    return Meaning(evidence, reliability)
+
+
+def read(found: dict[Modality, KindFactors], meaning: Meaning, to: Modality) -> Tensor:
+    """Which factors the prompt says that this is told in."""
+    told = found[to].told(Meaning(meaning.evidence, meaning.reliability))[:, 0]
     axes = torch.linalg.qr(draw(WIDTH, 3, seed=list(Modality).index(to)))[0]
     loud = torch.tensor(TELLS[to])
     return ((told - found[to].base) @ axes / loud.where(loud > 0, torch.tensor(1.0))).where(loud > 0, torch.tensor(0.0))
+
+
+def retold(found: dict[Modality, KindFactors], factors: Tensor, sources: list[Modality], to: Modality) -> Tensor:
+    """Which factors a prompt says that was told from these, mixed evenly."""
+    return read(found, mean_of([found[each].meaning(said(each, factors, seed=5)[:, None]) for each in sources]), to)
 
 
 @pytest.mark.parametrize(
@@ -89,6 +98,21 @@ def test_each_factor_comes_through_whole_if_any_prompt_tells_it_and_not_at_all_e
     factors = draw(400, 3, seed=6)
     difference = retold(found, factors, sources, to) - factors * torch.tensor(kept)
     assert float(difference.square().mean(dim=0).max()) < 0.05
+
+
+@pytest.mark.parametrize("to", [Modality.IMAGE, Modality.AUDIO])
+def test_what_a_caption_leaves_out_is_told_by_others_and_what_it_says_is_not_told_too_loudly(found, to):
+    factors, kept = draw(ROWS, 3, seed=6).sign(), torch.tensor(TELLS[to]) > 0
+    half = factors * stated(seed=7)
+    text, shown = Modality.TEXT, Modality.AUDIO
+    meanings = [
+        found[text].meaning(said(text, half, seed=8)[:, None]),
+        found[shown].meaning(said(shown, factors, seed=5)[:, None]),
+    ]
+    for mixed, expected in ((meanings[0], half), (mean_of(meanings), factors)):
+        # Of the third factor sounds say nothing.
+        difference = (read(found, mixed, to) - expected)[:, :2] * kept[:2]
+        assert float(difference.square().mean(dim=0).max()) < 0.05
 
 
 def test_what_a_kind_never_says_is_not_reliable(found):
