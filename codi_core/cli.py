@@ -88,7 +88,7 @@ def generate(
     mode: Annotated[
         str,
         typer.Option(
-            help="How prompts are mixed. complementary: each counts for what its kind can tell. linear, "
+            help="How prompts are mixed. complementary: each counts for what it tells. linear, "
             "norm_preserving, slerp: as they are. composed: each guides by itself."
         ),
     ] = "complementary",

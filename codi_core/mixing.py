@@ -147,17 +147,20 @@ def mix(
         mixer([condition.embedding.expand(batch, -1, -1) for condition in conditions], shares),
         mixer([condition.null.expand(batch, -1, -1) for condition in conditions], shares),
         parts=parts if mode == MixMode.COMPOSED else (),
-        meaning=_mixed_meaning(meant, batch) if understood else None,
-        null_meaning=_mixed_meaning(avoided, batch) if understood else None,
+        meaning=_mixed_if_known(meant, batch) if understood else None,
+        null_meaning=_mixed_if_known(avoided, batch) if understood else None,
     )
 
 
-def _mixed_meaning(weighted: Sequence[tuple[Meaning | None, float]], batch: int) -> Meaning | None:
+def _mixed_if_known(weighted: Sequence[tuple[Meaning | None, float]], batch: int) -> Meaning | None:
     """Of those that there are: a prompt without a negative one has no say in what to stay away from."""
     meanings = [meaning for meaning, _ in weighted if meaning]
     weights = [weight for meaning, weight in weighted if meaning]
-    if not meanings:
-        return None
+    return mixed_meaning(meanings, weights, batch) if meanings else None
+
+
+def mixed_meaning(meanings: Sequence[Meaning], weights: Sequence[float], batch: int) -> Meaning:
+    """The weighted mean of what at least one prompt says; those of batch 1 say it to every row."""
     besides: dict[Modality, Tensor] = {}
     for meaning, weight in zip(meanings, weights, strict=True):
         for kind, rows in meaning.besides.items():

@@ -28,10 +28,9 @@ def _mode_input() -> io.Combo.Input:
         "mode",
         options=list(map(str, MixMode)),
         default=str(MixMode.COMPLEMENTARY),
-        tooltip="complementary: what prompts mean; each counts for what its kind can tell, so that a picture doesn't "
-        "slow what a text moves. linear: weighted mean, as in the paper. norm_preserving: the mean, scaled back to "
-        "the length of the prompts. slerp: along the sphere on which prompts lie. composed: each guides by itself; "
-        "slower.",
+        tooltip="complementary: what prompts mean; each counts for what it tells, so that a picture doesn't slow what "
+        "a text moves. linear: weighted mean, as in the paper. norm_preserving: the mean, scaled back to the length of "
+        "the prompts. slerp: along the sphere on which prompts lie. composed: each guides by itself; slower.",
     )
 
 

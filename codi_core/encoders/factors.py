@@ -39,8 +39,9 @@ def symmetric(values: Float[Tensor, "*batch products"]) -> Float[Tensor, "*batch
 
 def within(matrix: Float[Tensor, "*batch size size"], least: float, most: float) -> Float[Tensor, "*batch size size"]:
     """The symmetric matrix with its eigenvalues brought into this range."""
-    values, vectors = torch.linalg.eigh(matrix)
-    return vectors @ torch.diag_embed(values.clamp(least, most)) @ vectors.mT
+    # Beside the CPU only CUDA devices are sure to have it, and such matrices are small.
+    values, vectors = torch.linalg.eigh(matrix.cpu())
+    return (vectors @ torch.diag_embed(values.clamp(least, most)) @ vectors.mT).to(matrix)
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,7 @@ class KindFactors:
     def meaning(self, embedding: Float[Tensor, "batch tokens width"]) -> Meaning:
         """What a prompt of this kind says."""
         factors = (embedding - self.mean) @ self.reader.T
-        reliability = self.reliability.expand(*factors.shape, -1)
-        if self.assurance.any():
-            reliability = within(reliability + symmetric(products(factors) @ self.assurance.T), 0.0, 1.0)
+        reliability = within(self.reliability + symmetric(products(factors) @ self.assurance.T), 0.0, 1.0)
         meaning = Meaning((reliability @ factors[..., None])[..., 0], reliability)
         return replace(meaning, besides={self.modality: embedding - self.saying(meaning.factors)})
 

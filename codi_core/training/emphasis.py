@@ -15,10 +15,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..mixing import mixed_meaning
 from ..modality import Modality
 from ..parts import PROMPT_FACTORS
 from ..pipeline import CoDiPipeline
-from ..values import Condition, Meaning
+from ..values import Condition
 from .factors import RIDGE, gather, regressed, root
 from .pairs import embed
 from .workshop import Workshop
@@ -63,10 +64,9 @@ def measure_emphasis(workshop: Workshop, modality: Modality, rows: int) -> None:
     words, kind = (pipeline.kind_factors(each) for each in (Modality.TEXT, modality))
     if words is None or kind is None or not workshop.source.holds({modality, Modality.TEXT}):
         return
-    told = gather(pipeline, workshop.source, modality, rows)
-    shown, stated = kind.meaning(told.prompts[:, None]), words.meaning(told.captions[:, :1])
-    both = Meaning(shown.evidence + stated.evidence, shown.reliability + stated.reliability)
-    asked = of_unit_variance(both.factors[:, 0])
+    told = gather(pipeline, workshop.source, modality, rows, captions_each=1)
+    meanings = kind.meaning(told.prompts[:, None]), words.meaning(told.captions)
+    asked = of_unit_variance(mixed_meaning(meanings, [0.5, 0.5], rows).factors[:, 0])
     prompts, answers = kind.saying(asked[:, None]), []
     tell = workshop.telling(f"answers {modality}", rows)
     for prompt in prompts.split(AT_ONCE):

@@ -24,6 +24,7 @@ from .workshop import Workshop
 CAPTIONS = 24
 """Per sample. Their mean says what any of them says, also what few say."""
 ROUNDS = 4
+"""In which it is found how to read captions, and how far each can then be relied upon."""
 LEAST_DOUBT = 0.05
 """Variance of what a caption leaves uncertain of a factor, at least, while it is found how to read them."""
 RIDGE = 0.01
@@ -49,13 +50,15 @@ class Told:
 
 
 @torch.no_grad()
-def gather(pipeline: CoDiPipeline, source: Source, modality: Modality, count: int, seed: int = 1) -> Told:
+def gather(
+    pipeline: CoDiPipeline, source: Source, modality: Modality, count: int, captions_each: int = CAPTIONS
+) -> Told:
     """Samples of a modality with their captions."""
-    generator, rows = torch.Generator().manual_seed(seed), []
+    generator, rows = torch.Generator().manual_seed(1), []
     for start in range(0, count, CHUNK):
         chosen = range(start, min(start + CHUNK, count))
         wanted = {modality, Modality.TEXT}
-        samples = source.samples(wanted, Modality.TEXT, chosen, generator, CAPTIONS, nameless=False)
+        samples = source.samples(wanted, Modality.TEXT, chosen, generator, captions_each, nameless=False)
         captions = torch.stack([embed(pipeline, each) for each in samples.captions], dim=1)
         media, texts = (embed(pipeline, samples.media[each]) for each in (modality, Modality.TEXT))
         rows.append((media, captions, texts))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from comfyui_codi.codi_core.config import mini
 from comfyui_codi.codi_core.encoders.factors import KindFactors
-from comfyui_codi.codi_core.mixing import MixMode, mix
+from comfyui_codi.codi_core.mixing import MixMode, mix, mixed_meaning
 from comfyui_codi.codi_core.modality import Modality
 from comfyui_codi.codi_core.pipeline import BUNDLED, CoDiPipeline
 from comfyui_codi.codi_core.training.factors import CAPTIONS, Told, fit, measure_factors
@@ -64,15 +64,12 @@ def stated(seed: int) -> Tensor:
 
 
 def mean_of(meanings: list[Meaning]) -> Meaning:
-    evidence, reliability = (
-        torch.stack([getattr(each, name) for each in meanings]).mean(dim=0) for name in ("evidence", "reliability")
-    )
-    return Meaning(evidence, reliability)
+    return mixed_meaning(meanings, [1 / len(meanings)] * len(meanings), len(meanings[0].evidence))
 
 
 def read(found: dict[Modality, KindFactors], meaning: Meaning, to: Modality) -> Tensor:
     """Which factors the prompt says that this is told in."""
-    told = found[to].told(Meaning(meaning.evidence, meaning.reliability))[:, 0]
+    told = found[to].told(replace(meaning, besides={}))[:, 0]
     axes = torch.linalg.qr(draw(WIDTH, 3, seed=list(Modality).index(to)))[0]
     loud = torch.tensor(TELLS[to])
     return ((told - found[to].base) @ axes / loud.where(loud > 0, torch.tensor(1.0))).where(loud > 0, torch.tensor(0.0))
