@@ -19,6 +19,8 @@ from ..modality import Modality
 from ..values import Meaning
 
 KINDS = tuple(Modality)
+HARDLY_RELIABLE = 0.1
+"""How reliable a factor must be told for half of it to be heard. Below, what is read is mostly errors of reading."""
 
 
 def products(factors: Float[Tensor, "*batch factors"]) -> Float[Tensor, "*batch products"]:
@@ -68,9 +70,12 @@ class KindFactors:
 
     def meaning(self, embedding: Float[Tensor, "batch tokens width"]) -> Meaning:
         """What a prompt of this kind says."""
-        factors = (embedding - self.mean) @ self.reader.T
-        reliability = within(self.reliability + symmetric(products(factors) @ self.assurance.T), 0.0, 1.0)
-        meaning = Meaning((reliability @ factors[..., None])[..., 0], reliability)
+        said = (embedding - self.mean) @ self.reader.T
+        reliability = within(self.reliability + symmetric(products(said) @ self.assurance.T), 0.0, 1.0)
+        # Of what can be relied upon nothing is taken away: it was read that much softer already.
+        doubtful = reliability + HARDLY_RELIABLE * torch.eye(reliability.shape[-1]).to(reliability)
+        heard = (1 + HARDLY_RELIABLE) * torch.linalg.solve(doubtful, reliability @ said[..., None])
+        meaning = Meaning(heard[..., 0], reliability)
         return replace(meaning, besides={self.modality: embedding - self.saying(meaning.factors)})
 
     def told(self, meaning: Meaning) -> Float[Tensor, "batch tokens width"]:

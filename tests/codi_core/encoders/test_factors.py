@@ -65,10 +65,20 @@ def test_what_is_hardly_said_is_left_to_prompts_that_say_it():
     first_alone = caption.meaning(saying(caption, torch.tensor([[[1.0, 0.1]]])))
     torch.testing.assert_close(first_alone.reliability[0, 0], torch.diag(torch.tensor([1.0, 0.01])), atol=1e-5, rtol=0)
     shown = kind(Modality.VIDEO)
-    both = [first_alone, shown.meaning(saying(shown, torch.tensor([[[0.0, -1.0]]])))]
-    mixed = mix([Condition(torch.zeros(1, 1, 5), torch.zeros(1, 1, 5), meaning=each) for each in both]).meaning
+    second_alone = shown.meaning(saying(shown, torch.tensor([[[0.0, -1.0]]])))
+    both = [Condition(torch.zeros(1, 1, 5), torch.zeros(1, 1, 5), meaning=each) for each in (first_alone, second_alone)]
+    mixed = mix(both).meaning
     assert mixed is not None
-    torch.testing.assert_close(mixed.factors[0, 0], torch.tensor([0.5, -1.0]), atol=0.05, rtol=0)
+    first, second = first_alone.factors[0, 0, 0], second_alone.factors[0, 0, 1]
+    torch.testing.assert_close(mixed.factors[0, 0], torch.stack([first / 2, second]), atol=0.05, rtol=0)
+
+
+def test_what_was_read_softly_is_told_in_full_where_it_can_be_relied_upon():
+    told = []
+    for each in (0.95, 0.5, 0.01):
+        one = kind(Modality.TEXT, (each, 1.0))
+        told.append(float(one.meaning(saying(one, torch.tensor([[[each, 0.0]]]))).factors[0, 0, 0]))
+    assert told == pytest.approx([1.0, 0.9, 0.0], abs=0.05)
 
 
 def test_reliability_stays_within_0_and_1():
