@@ -80,7 +80,7 @@ def test_torch_is_pinned_for_use_without_comfyui_alone():
 
 
 def test_the_checks_run_the_command_of_the_readme():
-    (command,) = re.findall(r"^ *(pip install -e '\.\[test\]' && pytest)$", read("README.md"), re.MULTILINE)
+    (command,) = re.findall(r"^ *(pip install -e '\.\[test\]' && pytest -n 2)$", read("README.md"), re.MULTILINE)
     assert f"\n{command}\n" in read(".ci/run")
 
 
