@@ -10,9 +10,9 @@ from torch import Tensor
 
 from comfyui_codi.codi_core.encoders import PromptFactors
 from comfyui_codi.codi_core.encoders.factors import TABLES, KindFactors, products, symmetric
-from comfyui_codi.codi_core.mixing import mix
+from comfyui_codi.codi_core.mixing import mixed_meaning
 from comfyui_codi.codi_core.modality import Modality
-from comfyui_codi.codi_core.values import UNTOLD, Condition, Meaning
+from comfyui_codi.codi_core.values import UNTOLD, Meaning
 
 
 def kind(modality: Modality, reliability: tuple[float, ...] = (1.0, 1.0)) -> KindFactors:
@@ -62,23 +62,26 @@ def test_products_are_those_of_a_symmetric_matrix(size: int, seed: int) -> None:
 def test_what_is_hardly_said_is_left_to_prompts_that_say_it():
     assurance = torch.diag(torch.tensor([1.0, 0.0, 1.0]))
     caption = replace(kind(Modality.TEXT, (0.0, 0.0)), assurance=assurance)
-    first_alone = caption.meaning(saying(caption, torch.tensor([[[1.0, 0.1]]])))
-    torch.testing.assert_close(first_alone.reliability[0, 0], torch.diag(torch.tensor([1.0, 0.01])), atol=1e-5, rtol=0)
     shown = kind(Modality.VIDEO)
     second_alone = shown.meaning(saying(shown, torch.tensor([[[0.0, -1.0]]])))
-    both = [Condition(torch.zeros(1, 1, 5), torch.zeros(1, 1, 5), meaning=each) for each in (first_alone, second_alone)]
-    mixed = mix(both).meaning
-    assert mixed is not None
-    first, second = first_alone.factors[0, 0, 0], second_alone.factors[0, 0, 1]
-    torch.testing.assert_close(mixed.factors[0, 0], torch.stack([first / 2, second]), atol=0.05, rtol=0)
+
+    def beside_it(said: Tensor) -> Tensor:
+        both = caption.meaning(saying(caption, said)), second_alone
+        return mixed_meaning(both, [0.5, 0.5], 1).factors[0, 0]
+
+    hardly, silent = torch.tensor([[[1.0, 0.1]]]), torch.tensor([[[1.0, 0.0]]])
+    reliability = caption.meaning(saying(caption, hardly)).reliability[0, 0]
+    torch.testing.assert_close(reliability, torch.diag(torch.tensor([1.0, 0.01])), atol=1e-5, rtol=0)
+    torch.testing.assert_close(beside_it(silent), torch.tensor([0.5, -1.0]), atol=0.05, rtol=0)
+    torch.testing.assert_close(beside_it(hardly), beside_it(silent), atol=0.02, rtol=0)
 
 
 def test_what_was_read_softly_is_told_in_full_where_it_can_be_relied_upon():
-    told = []
-    for each in (0.95, 0.5, 0.01):
-        one = kind(Modality.TEXT, (each, 1.0))
-        told.append(float(one.meaning(saying(one, torch.tensor([[[each, 0.0]]]))).factors[0, 0, 0]))
-    assert told == pytest.approx([1.0, 0.9, 0.0], abs=0.05)
+    def told(reliability: float) -> float:
+        one = kind(Modality.TEXT, (reliability, 1.0))
+        return float(one.meaning(saying(one, torch.tensor([[[reliability, 0.0]]]))).factors[0, 0, 0])
+
+    assert [told(each) for each in (0.95, 0.5, 0.01)] == pytest.approx([1.0, 0.9, 0.0], abs=0.05)
 
 
 def test_reliability_stays_within_0_and_1():
