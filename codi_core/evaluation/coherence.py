@@ -9,20 +9,21 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from ..modality import Modality
 from ..models.joint import Alignment
 from ..pipeline import CoDiPipeline
 from ..training.captions import phrase
 from ..training.world import CARRIED, MAIN_FACTS, NONE, VALUES
-from .estimates import share
+from .estimates import share_of_groups
 from .experiment import INDEPENDENT, EvaluationSettings, Record, Unit, draw_facts, make, make_apart, one_stated
 from .facts import READERS
 from .pictures import figure
 
 WAYS = [*map(str, Alignment), INDEPENDENT]
 OUTPUTS = [list(pair) for pair in combinations(Modality, 2)] + [list(Modality)]
+Answers = dict[tuple[int, int], list[bool]]
+"""Whether outputs agreed, for each row of a prompt and noise by its chunk and its place there."""
 
 
 class Coherence:
@@ -61,11 +62,14 @@ class Coherence:
                 f"{first} and {second}": _agreement(chosen, first, second)
                 for first, second in combinations(Modality, 2)
             }
-            agreed = [sum(pair[key] for pair in pairs.values()) for key in ("agreed", "asked")]
+            together: Answers = {}
+            for answers in pairs.values():
+                for row, answered in answers.items():
+                    together.setdefault(row, []).extend(answered)
             ways[way] = {
-                "agreement": vars(share(*agreed)),
-                "pairs": {name: vars(share(pair["agreed"], pair["asked"])) for name, pair in pairs.items()},
-                "entropy": _entropy(chosen),
+                "agreement": _share(together),
+                "pairs": {name: _share(answers) for name, answers in pairs.items()},
+                "entropy": sum(_entropy(chosen, outputs) for outputs in OUTPUTS) / len(OUTPUTS),
             }
         for entry in ways.values():
             independent = ways[INDEPENDENT]["entropy"]
@@ -90,33 +94,36 @@ class Coherence:
         return drawn
 
 
-def _columns(results: Sequence[tuple[Unit, Record]], name: str) -> list[Tensor]:
-    return [torch.tensor(record[name]) for _, record in results if name in record]
+def _agreement(results: Sequence[tuple[Unit, Record]], first: Modality, second: Modality) -> Answers:
+    """Whether two outputs of one run show the same, where both show anything of an open fact."""
+    answers: Answers = {}
+    for unit, record in results:
+        for fact in MAIN_FACTS:
+            if f"{first} {fact}" not in record or f"{second} {fact}" not in record:
+                continue
+            pairs = zip(record[f"{first} {fact}"], record[f"{second} {fact}"], strict=True)
+            for place, (one, other) in enumerate(pairs):
+                if NONE not in (one, other):
+                    answers.setdefault((unit["chunk"], place), []).append(one == other)
+    return answers
 
 
-def _agreement(results: Sequence[tuple[Unit, Record]], first: Modality, second: Modality) -> dict[str, int]:
-    """How often two outputs of one run show the same, where both show anything of an open fact."""
-    agreed = asked = 0
-    together = [(unit, record) for unit, record in results if {first, second} <= set(unit["outputs"])]
-    for fact in MAIN_FACTS:
-        if fact not in CARRIED[first] or fact not in CARRIED[second]:
-            continue
-        pairs = zip(_columns(together, f"{first} {fact}"), _columns(together, f"{second} {fact}"), strict=True)
-        for one, other in pairs:
-            shown = (one != NONE) & (other != NONE)
-            agreed += int((shown & (one == other)).sum())
-            asked += int(shown.sum())
-    return {"agreed": agreed, "asked": asked}
+def _share(answers: Answers) -> dict[str, Any]:
+    return vars(share_of_groups([sum(each) for each in answers.values()], [len(each) for each in answers.values()]))
 
 
-def _entropy(results: Sequence[tuple[Unit, Record]]) -> float:
-    """Mean entropy of the open facts over modalities, in units of the most that is possible."""
+def _entropy(results: Sequence[tuple[Unit, Record]], outputs: Sequence[Modality]) -> float:
+    """Mean entropy of the open facts over some outputs made together, in units of the most that is possible.
+
+    Of one set of outputs, since independent runs of several sets make the same: an entropy of fewer things is lower.
+    """
+    made = [record for unit, record in results if unit["outputs"] == list(map(str, outputs))]
     found = []
     for fact in MAIN_FACTS:
-        for modality in Modality:
+        for modality in outputs:
             if fact not in CARRIED[modality]:
                 continue
-            values = torch.cat(_columns(results, f"{modality} {fact}"))
+            values = torch.tensor([each for record in made for each in record[f"{modality} {fact}"]])
             counts = torch.bincount(values[values != NONE], minlength=len(VALUES[fact])).double()
             shares = counts[counts > 0] / counts.sum()
             found.append(float(-(shares * shares.log()).sum()) / math.log(len(VALUES[fact])))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,9 +26,30 @@ class Estimate:
 
 def share(right: int, asked: int) -> Estimate:
     """The share of right answers, with Wilson's score interval, which holds for few answers and near 0 and 1 too."""
+    return _wilson(right, asked, float(asked))
+
+
+def share_of_groups(right: Sequence[int], asked: Sequence[int]) -> Estimate:
+    """The share of right answers where those of a group hang together, such as all about one row of facts.
+
+    Wilson's interval, of as many answers as would scatter alike if they were independent (Korn and Graubard, Confidence
+    Intervals for Proportions with Small Expected Number of Positive Counts Estimated from Survey Data, 1998). Where all
+    are right, or none, groups count as one answer each.
+    """
+    total, groups = sum(asked), [pair for pair in zip(right, asked, strict=True) if pair[1]]
+    found = sum(right) / total if total else 0.0
+    if len(groups) < 2 or found in (0.0, 1.0):
+        return _wilson(sum(right), total, float(len(groups)))
+    scatter = sum((hits - found * count) ** 2 for hits, count in groups) * len(groups) / (len(groups) - 1)
+    return _wilson(
+        sum(right), total, min(float(total), found * (1 - found) * total**2 / scatter) if scatter else float(total)
+    )
+
+
+def _wilson(right: int, asked: int, effective: float) -> Estimate:
     if asked == 0:
         return Estimate(*[float("nan")] * 3, count=0)
-    found, weight = right / asked, DEVIATIONS**2 / asked
+    found, weight = right / asked, DEVIATIONS**2 / effective
     middle = (found + weight / 2) / (1 + weight)
     reach = (found * (1 - found) * weight + weight**2 / 4) ** 0.5 / (1 + weight)
     # At 0 and 1 the bound is the share itself, but for rounding.
@@ -41,7 +63,7 @@ def mean(values: Float[Tensor, "count"]) -> Estimate:
 
 def median(values: Float[Tensor, "count"]) -> Estimate:
     """The median of the finite values, as `mean`; its value stands in `mean`."""
-    return _bootstrapped(values, torch.median)
+    return _bootstrapped(values, lambda chosen: chosen.quantile(0.5))
 
 
 def _bootstrapped(values: Float[Tensor, "count"], statistic) -> Estimate:

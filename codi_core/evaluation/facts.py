@@ -15,6 +15,7 @@ import torch
 from ..modality import Modality
 from ..training.captions import MOTIONS, NAMES
 from ..training.world import NONE, VALUES
+from ..values import on_cpu
 from .pixel_reader import read_image, read_video
 from .readings import MOST_MOMENTS, ReadFacts, agreement, matches, moments_apart_s
 from .sound_reader import read_sound
@@ -58,9 +59,14 @@ def read_text(texts: list[str]) -> ReadFacts:
     )
 
 
+def _from_any_device(read: Callable[[Any], ReadFacts]) -> Callable[[Any], ReadFacts]:
+    """Readings lie in main memory, where the facts are that they are compared with."""
+    return lambda media: read(on_cpu(media))
+
+
 READERS: dict[Modality, Callable[[Any], ReadFacts]] = {
     Modality.TEXT: read_text,
-    Modality.IMAGE: read_image,
-    Modality.VIDEO: read_video,
-    Modality.AUDIO: read_sound,
+    Modality.IMAGE: _from_any_device(read_image),
+    Modality.VIDEO: _from_any_device(read_video),
+    Modality.AUDIO: _from_any_device(read_sound),
 }

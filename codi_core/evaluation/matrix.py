@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Int
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -16,7 +18,7 @@ from ..pipeline import CoDiPipeline
 from ..training.captions import captions
 from ..training.world import CARRIED, NONE, Fact, Facts, is_held_out
 from ..training.world_source import RENDERERS
-from .estimates import share
+from .estimates import share, share_of_groups
 from .experiment import EvaluationSettings, Record, Unit, draw_facts, make
 from .facts import READERS
 from .pictures import figure, heat_map
@@ -24,6 +26,10 @@ from .pictures import figure, heat_map
 SETS = [list(chosen) for count in range(1, len(Modality) + 1) for chosen in combinations(Modality, count)]
 """All sets of modalities that are not empty, smaller ones first."""
 RIGHT, WRONG, UNSAID = "right", "wrong", "unsaid"
+SEEN, HELD_OUT, FACTS = "seen", "held out", "facts"
+Tally = dict[tuple[int, int], Counter[str | None]]
+"""How often what became of facts, for each row of facts by its chunk and its place there: in all cells a row is told
+with the same words and made from the same noise, so answers about it hang together."""
 
 
 def prompts_of(
@@ -64,40 +70,43 @@ class Matrix:
         condition = mix([pipeline.encode(prompt) for prompt in prompts.values()], mode=settings.mode)
         outputs = list(map(Modality, unit["outputs"]))
         made = make(pipeline, condition, outputs, settings, settings.seed_of(unit["chunk"]))
-        split = {"held out": is_held_out(facts), "seen": ~is_held_out(facts)}
-        counts: dict[str, Any] = {}
+        record: dict[str, Any] = {}
         for modality, media in made.items():
             reading = READERS[modality](media)
-            for fact in CARRIED[modality]:
-                read, asked = reading.categories[fact], told[fact] & (facts.categories[fact] != NONE)
-                unsaid = (read == NONE) & (modality is Modality.TEXT)
-                right = read == facts.categories[fact]
-                for name, rows in split.items():
-                    counts[f"{modality} {fact} {name}"] = {
-                        RIGHT: int((asked & rows & right).sum()),
-                        WRONG: int((asked & rows & ~right & ~unsaid).sum()),
-                        UNSAID: int((asked & rows & unsaid).sum()),
-                    }
-        return counts
+            record[str(modality)] = {
+                HELD_OUT: is_held_out(facts, modality).tolist(),
+                FACTS: {
+                    str(fact): _outcomes(modality, reading.categories[fact], facts.categories[fact], told[fact])
+                    for fact in CARRIED[modality]
+                },
+            }
+        return record
 
     def report(self, results: Sequence[tuple[Unit, Record]]) -> dict[str, Any]:
-        cells: dict[str, dict[str, int]] = {}
-        facts: dict[str, dict[str, int]] = {}
-        splits: dict[str, dict[str, int]] = {}
+        cells: dict[str, Tally] = {}
+        facts: dict[str, Tally] = {}
+        splits: dict[str, Tally] = {SEEN: {}, HELD_OUT: {}}
         for unit, record in results:
             cell = f"{'+'.join(unit['inputs'])} → {'+'.join(unit['outputs'])}"
-            for name, counts in record.items():
-                modality, fact, split = name.split(" ", 2)
-                for table, key in ((cells, cell), (facts, f"{modality} {fact}"), (splits, split)):
-                    _add(table.setdefault(key, {}), counts)
-        shares = {cell: _share(counts) for cell, counts in cells.items()}
+            for modality, read in record.items():
+                for fact, outcomes in read[FACTS].items():
+                    for place, outcome in enumerate(outcomes):
+                        split = HELD_OUT if read[HELD_OUT][place] else SEEN
+                        for tally in (
+                            cells.setdefault(cell, {}),
+                            facts.setdefault(f"{modality} {fact}", {}),
+                            splits[split],
+                            splits.setdefault(f"{modality} {fact} {split}", {}),
+                        ):
+                            tally.setdefault((unit["chunk"], place), Counter())[outcome] += 1
+        shares = {cell: _share(tally) for cell, tally in cells.items()}
         means = {cell: entry["mean"] for cell, entry in shares.items() if entry["count"]}
         worst = min(means, key=lambda cell: means[cell])
         return {
             "mean of cells": sum(means.values()) / len(means),
             "worst cell": {"cell": worst, **shares[worst]},
-            "splits": {name: _share(counts) for name, counts in splits.items()},
-            "facts": {name: _share(counts) for name, counts in facts.items()},
+            "splits": {name: _share(tally) for name, tally in splits.items()},
+            "facts": {name: _share(tally) for name, tally in facts.items()},
             "cells": shares,
         }
 
@@ -112,12 +121,24 @@ class Matrix:
         return drawn
 
 
-def _add(total: dict[str, int], counts: Mapping[str, int]) -> None:
-    for name, count in counts.items():
-        total[name] = total.get(name, 0) + count
+def _outcomes(
+    modality: Modality, read: Int[Tensor, "batch"], shown: Int[Tensor, "batch"], told: Bool[Tensor, "batch"]
+) -> list[str | None]:
+    """Per row what became of a fact; None where it was not asked for."""
+
+    def outcome(read: int, shown: int, told: bool) -> str | None:
+        if not told or shown == NONE:
+            return None
+        if read == shown:
+            return RIGHT
+        return UNSAID if read == NONE and modality is Modality.TEXT else WRONG
+
+    return [outcome(*row) for row in zip(read.tolist(), shown.tolist(), told.tolist(), strict=True)]
 
 
-def _share(counts: Mapping[str, int]) -> dict[str, Any]:
+def _share(tally: Tally) -> dict[str, Any]:
     """Of what was said, and how much was left unsaid."""
-    asked = counts[RIGHT] + counts[WRONG]
-    return {**vars(share(counts[RIGHT], asked)), UNSAID: share(counts[UNSAID], asked + counts[UNSAID]).mean}
+    right = [counts[RIGHT] for counts in tally.values()]
+    said = [counts[RIGHT] + counts[WRONG] for counts in tally.values()]
+    unsaid = sum(counts[UNSAID] for counts in tally.values())
+    return {**vars(share_of_groups(right, said)), UNSAID: share(unsaid, sum(said) + unsaid).mean}

@@ -43,7 +43,7 @@ class Retrieval:
         facts = World(Split.ALL).draw(CANDIDATES, generator)
         embeddings = {}
         for modality in Modality:
-            embeddings[modality] = embed(pipeline, COMPLETE[modality](facts, generator))
+            embeddings[modality] = embed(pipeline, COMPLETE[modality](facts, generator)).cpu()
         hits = {}
         for query, candidate in permutations(Modality, 2):
             nearest = (embeddings[query] @ embeddings[candidate].T).argmax(dim=1)

@@ -32,8 +32,8 @@ class Survival:
         media = RENDERERS[modality](facts, generator)
         codec = build_codec(modality, pipeline.parts, pipeline.config)
         before, after = (READERS[modality](each).categories for each in (media, codec.decode(codec.encode(media))))
-        counts = {}
-        for name, rows in {"held out": is_held_out(facts), "seen": ~is_held_out(facts)}.items():
+        counts, held_out = {}, is_held_out(facts, modality)
+        for name, rows in {"held out": held_out, "seen": ~held_out}.items():
             for fact in MAIN_FACTS:
                 if fact in CARRIED[modality]:
                     asked = rows & (before[fact] != NONE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -57,8 +58,8 @@ class Synchrony:
 
     def measure(self, pipeline: CoDiPipeline, unit: Unit, settings: EvaluationSettings) -> Record:
         generator = torch.Generator().manual_seed(settings.seed_of(unit["chunk"]))
-        facts = World(Split.ALL).draw(settings.rows_of(unit["chunk"]) * len(Motion), generator)
-        bouncing = facts[facts.motion.argsort(descending=True, stable=True)[: settings.rows_of(unit["chunk"])]]
+        drawn = World(Split.ALL).draw(settings.rows_of(unit["chunk"]), generator)
+        bouncing = replace(drawn, motion=torch.full_like(drawn.motion, tuple(Motion).index(Motion.BOUNCE)))
         stated = {fact: torch.ones_like(bouncing.bounces) for fact in MAIN_FACTS}
         condition = pipeline.encode(phrase(bouncing, stated, generator))
         made = COMPARED[unit["way"]](pipeline, condition, OUTPUTS, settings, settings.seed_of(unit["chunk"]))

@@ -181,9 +181,15 @@ def _held_out_table() -> Bool[Tensor, "shapes colours motions"]:
     return held_out
 
 
-def is_held_out(facts: Facts) -> Bool[Tensor, "batch"]:
-    """Whether a row's shape, colour and motion never occur together in training."""
-    return _held_out_table().to(facts.shape.device)[facts.shape, facts.colour, facts.motion]
+def is_held_out(facts: Facts, modality: Modality | None = None) -> Bool[Tensor, "batch"]:
+    """Whether a row's shape, colour and motion never occur together in training.
+
+    modality: as far as it shows them: a picture shows no motion, so it is held out if its figure is with every motion.
+    """
+    held_out = _held_out_table().to(facts.shape.device)
+    if modality is not None and Fact.MOTION not in CARRIED[modality]:
+        held_out = held_out.all(dim=2, keepdim=True).expand_as(held_out)
+    return held_out[facts.shape, facts.colour, facts.motion]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfyui_codi.codi_core.evaluation.estimates import mean, median, share
+from comfyui_codi.codi_core.evaluation.estimates import mean, median, share, share_of_groups
 
 
 @given(st.integers(1, 500).flatmap(lambda asked: st.tuples(st.integers(0, asked), st.just(asked))))
@@ -32,7 +32,12 @@ def test_more_answers_narrow_the_interval():
 
 
 def test_nothing_asked_is_no_number():
-    for found in (share(0, 0), mean(torch.tensor([])), median(torch.tensor([math.nan]))):
+    for found in (
+        share(0, 0),
+        share_of_groups([0, 0], [0, 0]),
+        mean(torch.tensor([])),
+        median(torch.tensor([math.nan])),
+    ):
         assert found.count == 0
         assert all(math.isnan(each) for each in (found.mean, found.low, found.high))
 
@@ -48,3 +53,33 @@ def test_the_bootstrap_covers_the_truth_and_repeats_itself(statistic):
 
 def test_what_is_not_finite_does_not_count():
     assert mean(torch.tensor([1.0, math.nan, 3.0, math.inf])).mean == 2.0
+
+
+def test_the_median_of_an_even_count_lies_in_the_middle():
+    assert median(torch.tensor([1.0, 2.0, 4.0, 9.0])).mean == 3.0
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)).map(lambda pair: (min(pair), max(pair))), min_size=1))
+def test_a_share_of_groups_is_that_of_their_answers_and_no_surer(groups):
+    right, asked = zip(*groups, strict=True)
+    found, alone = share_of_groups(right, asked), share(sum(right), sum(asked))
+    assert found.count == alone.count
+    if found.count:
+        assert found.mean == alone.mean
+        assert found.low <= alone.low + 1e-9
+        assert found.high >= alone.high - 1e-9
+
+
+def test_answers_that_always_go_together_count_once():
+    """Eighty groups of nine answers, all right or all wrong, are eighty answers."""
+    found = share_of_groups([9] * 60 + [0] * 20, [9] * 80)
+    once = share(60, 80)
+    assert found.low == pytest.approx(once.low, abs=2e-3)
+    assert found.high == pytest.approx(once.high, abs=2e-3)
+
+
+def test_answers_of_a_group_that_have_nothing_to_do_with_one_another_count_each():
+    hits = torch.rand(2000, 9, generator=torch.Generator().manual_seed(0)) < 0.7
+    found = share_of_groups(hits.sum(dim=1).tolist(), [9] * 2000)
+    each = share(int(hits.sum()), 18_000)
+    assert found.high - found.low == pytest.approx(each.high - each.low, rel=0.05)

@@ -15,17 +15,19 @@ from typer.testing import CliRunner
 from comfyui_codi.codi_core.cli import app
 from comfyui_codi.codi_core.errors import ConfigError
 from comfyui_codi.codi_core.evaluation import coherence, matrix
-from comfyui_codi.codi_core.evaluation.coherence import Coherence
+from comfyui_codi.codi_core.evaluation.coherence import Coherence, _entropy
 from comfyui_codi.codi_core.evaluation.command import EXPERIMENTS
+from comfyui_codi.codi_core.evaluation.estimates import share_of_groups
 from comfyui_codi.codi_core.evaluation.experiment import EvaluationSettings, draw_facts, run_experiment
+from comfyui_codi.codi_core.evaluation.facts import read_text
 from comfyui_codi.codi_core.evaluation.matrix import SETS, Matrix, prompts_of
 from comfyui_codi.codi_core.evaluation.mixing_course import _moved_on
 from comfyui_codi.codi_core.evaluation.retrieval import is_trained
-from comfyui_codi.codi_core.evaluation.synchrony import COMPARED, OUTPUTS
+from comfyui_codi.codi_core.evaluation.synchrony import COMPARED, OUTPUTS, Synchrony
 from comfyui_codi.codi_core.modality import Modality
 from comfyui_codi.codi_core.models.joint import JointDenoiser
 from comfyui_codi.codi_core.pipeline import CoDiPipeline
-from comfyui_codi.codi_core.training.world import CARRIED, MAIN_FACTS, NONE, Fact
+from comfyui_codi.codi_core.training.world import CARRIED, MAIN_FACTS, NONE, Fact, Motion
 
 TEXT, IMAGE, VIDEO, AUDIO = Modality
 SMALL = EvaluationSettings(count=3, rows=2, steps=1)
@@ -113,6 +115,37 @@ def test_with_v_pooled_outputs_hear_no_moments_of_one_another(monkeypatch):
         COMPARED[way](mini, condition, OUTPUTS, EvaluationSettings(steps=1), 0)
         expected = {"joint": {16}, "joint, V pooled": {1}, "independent": set()}
         assert moments[way] == expected[way]
+
+
+def test_every_clip_is_asked_to_bounce(tiny_pipeline, monkeypatch):
+    asked = []
+    original = CoDiPipeline.encode
+    monkeypatch.setattr(CoDiPipeline, "encode", lambda self, texts: asked.extend(texts) or original(self, texts))
+    Synchrony().measure(tiny_pipeline, {"way": "joint", "chunk": 0}, EvaluationSettings(count=20, rows=20, steps=1))
+    assert (read_text(asked).categories[Fact.MOTION] == tuple(Motion).index(Motion.BOUNCE)).all()
+
+
+def test_an_answer_of_the_matrix_counts_its_row_once():
+    """Two cells whose rows are right or wrong together: as sure as two rows are, not four."""
+    read = {"image": {"held out": [False, True], "facts": {"shape": ["right", "wrong"], "size": [None, "right"]}}}
+    units = [{"inputs": ["text"], "outputs": outputs, "chunk": 0} for outputs in (["image"], ["image", "text"])]
+    report = Matrix().report([(unit, read) for unit in units])
+    assert report["cells"]["text → image"]["count"] == 3
+    assert report["splits"]["held out"]["mean"] == 0.5
+    assert (
+        report["splits"]["image shape seen"]
+        == report["splits"]["seen"]
+        == vars(share_of_groups([2], [2])) | {"unsaid": 0.0}
+    )
+
+
+def test_independent_outputs_are_as_varied_as_they_are_however_often_they_are_made():
+    """Every set of outputs holds the same four texts: each shows another shape."""
+    apart = {"text shape": [0, 1, 2, 3], "text colour": [0, 0, 0, 0], "text motion": [0, 0, 0, 0]}
+    units = [
+        ({"way": "independent", "outputs": outputs, "chunk": 0}, apart) for outputs in (["text", "image"], ["text"])
+    ]
+    assert _entropy(units, [TEXT]) == pytest.approx(1 / 3)
 
 
 def test_only_pairs_with_text_were_trained():

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from comfyui_codi.codi_core.modality import Modality
 from comfyui_codi.codi_core.training.pictures import GROUND, coverage, render_images, render_videos
 from comfyui_codi.codi_core.training.sounds import PARTIALS, PITCHES_HZ, render_sounds
 from comfyui_codi.codi_core.training.world import (
@@ -56,6 +57,18 @@ def test_training_never_sees_what_is_held_out():
     assert not is_held_out(draw(2000, Split.TRAIN)).any()
     assert is_held_out(draw(2000, Split.HELD_OUT)).all()
     assert 0.08 < is_held_out(draw(5000)).float().mean() < 0.15
+
+
+def test_a_picture_is_held_out_if_its_figure_is_with_every_motion():
+    facts = draw(2000)
+    by_figure = {(int(shape), int(colour)) for shape, colour in zip(facts.shape, facts.colour, strict=True)}
+    seen = draw(2000, Split.TRAIN)
+    by_figure -= {(int(shape), int(colour)) for shape, colour in zip(seen.shape, seen.colour, strict=True)}
+    held_out = is_held_out(facts, Modality.IMAGE)
+    for row, found in enumerate(held_out.tolist()):
+        assert found == ((int(facts.shape[row]), int(facts.colour[row])) in by_figure)
+    assert torch.equal(is_held_out(facts, Modality.VIDEO), is_held_out(facts))
+    assert 0 < held_out.sum() < is_held_out(facts).sum()
 
 
 def test_training_sees_every_value_and_all_but_two_pairs():
