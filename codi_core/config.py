@@ -152,7 +152,7 @@ def _vocoder(**arguments: Any) -> dict[str, Any]:
 
 
 def official() -> CoDiConfig:
-    """The released system: 4.9 billion parameters, 256² × 8 frames, 10.24 s of sound."""
+    """The released system: 256² × 8 frames, 10.24 s of sound; 4.9 billion parameters, and V and connectors besides."""
     vision = OutputSize(height=256, width=256, frames=8)
     return CoDiConfig(
         name="official",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,19 +18,21 @@ class Course:
     """A run goes in rounds; in each of them an output takes one of its steps, or none.
 
     steps: of every output, whether it is changed in all of them or not. begins: how many of its steps are over when an
-    output begins to change; `steps` if it is kept. lead: share of the steps by which each output is ahead of the next,
-    in the order of LEADING; 0: all take the same step, 1: one begins when another is done. What is kept is ahead of
-    all.
+    output begins to change; `steps` if it is kept. known: those that don't start from noise alone. lead: share of the
+    steps by which each output is ahead of the next, in the order of LEADING, those known before all others; 0: all take
+    the same step, 1: one begins when another is done. What is kept is ahead of all.
     """
 
     steps: int
     begins: Mapping[Modality, int]
+    known: Collection[Modality] = ()
     lead: float = 0.0
 
     @cached_property
     def waits(self) -> dict[Modality, int]:
         """Rounds before the first step of each output; what is kept has had all of them before the first round."""
         changing = [modality for modality in LEADING if self.begins.get(modality, self.steps) < self.steps]
+        changing.sort(key=lambda modality: modality not in self.known)
         ranks = {modality: rank for rank, modality in enumerate(changing)}
         return {
             modality: round(ranks[modality] * self.lead * self.steps) if modality in ranks else -self.steps

@@ -19,6 +19,7 @@ from .decoders import build_codec
 from .decoders.audio import AudioCodec
 from .decoders.image import ImageCodec, VideoCodec
 from .decoders.text import TextCodec
+from .errors import CoDiError
 from .modality import Modality
 from .pipeline import CoDiPipeline
 
@@ -81,15 +82,24 @@ class Drafts:
 
     def __init__(self, pipeline: CoDiPipeline) -> None:
         self.pipeline = pipeline
+        self.drawable = set(Modality)
         self.began_s, self.spent_s = time.monotonic(), 0.0
 
     def __call__(self, clean: Mapping[Modality, Tensor]) -> dict[Modality, Draft]:
         """Drafts of the first rows of clean latents, as a `StepReport` has them; none where it is too early for new
-        ones."""
+        ones.
+
+        What cannot be drawn goes without: the run is good for all the rest, and whoever decodes it is told what fails.
+        """
         start_s = time.monotonic()
         if self.spent_s > SHARE_OF_TIME * (start_s - self.began_s):
             return {}
-        drafts = {modality: self.draw(modality, latent[:1]) for modality, latent in clean.items()}
+        drafts = {}
+        for modality in [each for each in clean if each in self.drawable]:
+            try:
+                drafts[modality] = self.draw(modality, clean[modality][:1])
+            except CoDiError:
+                self.drawable.remove(modality)
         self.spent_s += time.monotonic() - start_s
         return drafts
 

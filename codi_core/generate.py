@@ -38,7 +38,7 @@ def generate_command(
     """Make `count` of each output with progress on stderr, then list the files on stdout.
 
     prompts: words, or a file to be read as that modality. sampling: what `CoDiPipeline.sample` takes.
-    Files are written once everything is decoded, so that an interrupted run leaves none.
+    Files are written once everything is decoded, so that a run which is interrupted before leaves none.
     """
     given = [media.read(prompt, kind) if isinstance(prompt, Path) else prompt for kind, prompt in prompts]
     pipeline = CoDiPipeline.from_pretrained(model, dtype=chosen_dtype(dtype), device=device(), offload=offload)

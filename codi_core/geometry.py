@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from .config import CoDiConfig
-from .errors import ShapeError
+from .errors import ShapeError, choose
 from .modality import FACTS, Modality
 from .values import Latents, OutputSize
 
@@ -16,8 +16,9 @@ from .values import Latents, OutputSize
 def resolve_size(config: CoDiConfig, modality: Modality, size: OutputSize) -> OutputSize:
     """`size` with the model's defaults filled in; only the fields that this modality has are kept and checked.
 
-    Raises ShapeError for values that are not positive.
+    Raises ShapeError for values that are not positive, ConfigError for a modality that the model lacks.
     """
+    choose("modality", str(modality), config.modalities)
     default = config.modalities[modality].size
     chosen = {}
     for name in FACTS[modality].extent:
@@ -125,13 +126,32 @@ def size_of(config: CoDiConfig, modality: Modality, shape: Sequence[int]) -> Out
     return found
 
 
-def filled(config: CoDiConfig, size: OutputSize, known: Latents) -> OutputSize:
+def filled(config: CoDiConfig, size: OutputSize, known: Latents, outputs: Sequence[Modality]) -> OutputSize:
     """`size`; what it leaves open is taken from what is known: sounds last as long as a known video, and videos as long
-    as a known sound. Raises ShapeError for latents that this model doesn't make."""
-    sizes = [size_of(config, modality, one.shape[1:]) for modality, one in known.samples.items()]
+    as a known sound.
+
+    outputs: all that are made, the known among them. Raises ShapeError for latents that this model doesn't make, and
+    for a size that only something known could have and doesn't.
+    """
+    sizes = {modality: size_of(config, modality, one.shape[1:]) for modality, one in known.samples.items()}
+    for modality, found in sizes.items():
+        _check_keeps(modality, found, size, [output for output in outputs if output not in sizes])
     merged: dict[str, Any] = {}
-    for each in (*sizes, OutputSize(seconds=known.seconds), size):
+    for each in (*sizes.values(), OutputSize(seconds=known.seconds), size):
         merged |= {name: value for name, value in vars(each).items() if value is not None}
     if Modality.AUDIO in known.samples:
         merged.setdefault("frames", max(1, round(merged["seconds"] * float(config.frames_per_second))))
     return OutputSize(**merged)
+
+
+def _check_keeps(modality: Modality, found: OutputSize, size: OutputSize, others: Sequence[Modality]) -> None:
+    """A known sound may be heard in part; nothing else of what is known changes its size."""
+    for name in FACTS[modality].extent:
+        asked, holds = getattr(size, name), getattr(found, name)
+        for_others = any(name in FACTS[other].extent for other in others)
+        fits = asked is None or (asked <= holds if name == "seconds" else asked == holds)
+        if not fits and not for_others:
+            raise ShapeError(
+                f"wanted {holds:g} as {name}, since the known {modality} has it, got {asked:g}; leave it open, or start "
+                f"from another {modality}"
+            )

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .course import Course
 from .errors import ConfigError
-from .mixing import mix
+from .mixing import MixMode, mix
 from .modality import Modality
 from .values import Condition
 
@@ -64,12 +64,12 @@ class MutualConditioning:
     encode_output: EncodeOutput
 
     def condition(self, prompt: Condition, heard: Sequence[Condition]) -> Condition:
-        """The prompt, mixed with what others say, each of whom weighs the same; the prompt where nobody says
-        anything."""
+        """The prompt, mixed with what others say, each of whom weighs the same; the prompt where nobody says anything.
+        Prompts that guide each by itself go on to."""
         if not heard:
             return prompt
-        weight = self.coupling.weight
-        return mix([prompt, *heard], [1 - weight] + [weight / len(heard)] * len(heard))
+        weight, mode = self.coupling.weight, MixMode.COMPOSED if prompt.parts else MixMode.COMPLEMENTARY
+        return mix([prompt, *heard], [1 - weight] + [weight / len(heard)] * len(heard), mode)
 
 
 class Conversation:

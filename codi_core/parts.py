@@ -22,7 +22,7 @@ from .decoders.image import build_image_autoencoder
 from .decoders.text import ENCODER_TOKENIZER, TextAutoencoder
 from .encoders import CLAPEncoder, CLIPEncoder, PromptFactors
 from .encoders.clip import TOKENIZER
-from .errors import CheckpointError
+from .errors import CheckpointError, ConfigError
 from .models.unet import UNet
 
 WEIGHTS_NAME = "model.safetensors"
@@ -98,11 +98,16 @@ def load_part(
 def save_part(folder: Path, name: str, part: nn.Module, arguments: Mapping[str, Any], dtype: torch.dtype) -> None:
     """Write config and weights of a part; the folder's tokenizers, if any, stay as they are. Each file is replaced
     whole or not at all."""
+    state = part.state_dict()
+    if any(value.is_meta for value in state.values()):
+        raise ConfigError(
+            f"the part {name!r} rests layer by layer and cannot be saved; load the model without offloading"
+        )
     target = folder / name
     target.mkdir(parents=True, exist_ok=True)
     state = {
         key: (value.to(dtype) if value.is_floating_point() else value).contiguous().cpu()
-        for key, value in part.state_dict().items()
+        for key, value in state.items()
     }
     with tempfile.TemporaryDirectory(dir=target, prefix=".saving-") as scratch:
         save_file(state, Path(scratch) / WEIGHTS_NAME)
@@ -160,7 +165,7 @@ class Parts(Mapping[str, nn.Module]):
         """Write the whole model. The index comes last, so that a folder without it is known to be incomplete."""
         for name, part in self.items():
             save_part(folder, name, part, self.config.parts[name], dtype)
-            if self.folder is not None and self.folder != folder:
+            if self.folder is not None and self.folder.resolve() != folder.resolve():
                 copy_tokenizers(self.folder / name, folder / name)
         write_index(self.config, folder)
 

@@ -19,7 +19,7 @@ from . import encoders
 from .config import INDEX_NAME, CoDiConfig
 from .decoders import build_codec
 from .encoders.factors import KindFactors, PromptFactors
-from .errors import CheckpointError, ConfigError, ShapeError, choose
+from .errors import CheckpointError, ConfigError, PromptError, ShapeError, choose
 from .fitting import fit
 from .geometry import filled, latent_shape
 from .mixing import MixMode, mix
@@ -27,6 +27,7 @@ from .modality import Modality
 from .models.joint import COUPLED, Alignment, JointDenoiser
 from .models.unet import UNet
 from .mutual import Coupling, MutualConditioning
+from .native import in_rows
 from .offload import OFFLOADING, Offload
 from .parts import PROMPT_FACTORS, Parts
 from .precision import check_precision
@@ -88,7 +89,8 @@ class CoDiPipeline:
     def encode(self, prompt: Media, negative: Media | None = None) -> Condition:
         """A prompt, or a batch of them, as condition.
 
-        negative: what guidance moves away from, instead of an empty prompt of this kind.
+        negative: what guidance moves away from, instead of an empty prompt of this kind; one, or one for each prompt.
+        Raises PromptError for another number of them.
         """
         self.parts.begin_stage()
         embedding, meaning = self._read(prompt)
@@ -96,6 +98,10 @@ class CoDiPipeline:
             null, null_meaning = encoders.encode_null(self.parts, modality_of(prompt)), None
         else:
             null, null_meaning = self._read(negative)
+        if len(null) not in (1, len(embedding)):
+            raise PromptError(
+                f"wanted 1 negative prompt, or {len(embedding)}, one for each prompt, got {len(null)}; leave some out"
+            )
         return Condition(embedding, null.expand_as(embedding), meaning=meaning, null_meaning=null_meaning)
 
     def _read(self, prompt: Media) -> tuple[torch.Tensor, Meaning | None]:
@@ -155,10 +161,12 @@ class CoDiPipeline:
         coupling: how strongly outputs prompt one another with the alignments "mutual" and "both".
         known: latents of `encode_latent` or of another run. They are among the outputs, and the others are made to fit
         them. Sizes that are left open become those of what is known.
-        strength: how much of what is known changes: 0 keeps it, 1 makes it anew. Where a mask of it is 0, it stays.
+        strength: how much of what is known changes: 0 keeps it, 1 makes it anew. Where a mask of it is 0, it stays; if
+        anything has a mask, what has none stays as a whole.
         The same seed gives the same latents, bit by bit, on the same machine.
-        Raises ConfigError for unknown names and strengths that are no use, ShapeError for sizes that the model cannot
-        make and latents of another model, and whatever `on_step` raises, which is how a run is cancelled.
+        Raises ConfigError for unknown names and strengths that are no use, PromptError for a condition of another
+        model, ShapeError for sizes that the model cannot make and latents of another model, and whatever `on_step`
+        raises, which is how a run is cancelled.
         """
         known = Latents({}) if known is None else known
         asked = [choose("modality", str(name), self.config.modalities) for name in dict.fromkeys(to)]
@@ -171,11 +179,12 @@ class CoDiPipeline:
                 f"a mask says what of the {' and '.join(known.masks)} is made anew, but strength is 0 and changes "
                 "nothing; raise it, or leave the mask out"
             )
+        self._check_width(condition, outputs)
         self.parts.begin_stage()
         if guidance is None:
             guidance = {modality: self.config.modalities[modality].guidance for modality in outputs}
         rows = len(condition.embedding)
-        size = filled(self.config, size, known)
+        size = filled(self.config, size, known, outputs)
         shapes = {modality: latent_shape(self.config, modality, size) for modality in outputs}
         shapes |= {modality: tuple(one.shape[1:]) for modality, one in known.samples.items()}
         generators = {modality: noise_generator(seed, modality) for modality in outputs}
@@ -187,35 +196,41 @@ class CoDiPipeline:
             noise_schedule=self.config.noise_schedule,
             tell=self.tell,
         )
-        coupled = denoiser.alignment in COUPLED and coupling.weight > 0
+        coupled = denoiser.alignment in COUPLED and coupling.weight > 0 and len(outputs) > 1
         samples = sampler.sample(
             {modality: start.to(self.parts.device) for modality, start in noise.items()},
             condition,
             steps=steps,
             guidance=guidance,
             generators=generators,
-            mutual=self._mutual(outputs, coupling) if coupled else None,
+            mutual=self._mutual(coupling) if coupled else None,
             known={modality: self._known(known, modality, strength, rows) for modality in known.samples},
             on_step=on_step,
         )
-        return Latents(samples, size.seconds)
+        return Latents(samples, size.seconds if Modality.AUDIO in samples else None)
+
+    def _check_width(self, condition: Condition, outputs: Sequence[Modality]) -> None:
+        for modality in outputs:
+            diffuser = self.config.modalities[modality].diffuser
+            wanted, got = self.config.parts[diffuser]["context_width"], condition.embedding.shape[-1]
+            if wanted != got:
+                raise PromptError(
+                    f"wanted a condition of width {wanted}, such as {self.config.name} makes, got one of width {got}; "
+                    "encode it with the same model"
+                )
 
     def _known(self, known: Latents, modality: Modality, strength: float, rows: int) -> Known:
         latent, mask = known.samples[modality].to(self.parts.device), known.masks.get(modality)
-        if len(latent) not in (1, rows):
-            raise ShapeError(
-                f"wanted 1 {modality} to keep, or {rows} of them, one for each row of the condition, got {len(latent)}"
-            )
+        if known.masks and mask is None:
+            strength = 0.0
         mask = None if mask is None else mask.to(self.parts.device)
-        return Known(latent=latent.expand(rows, *latent.shape[1:]), strength=strength, mask=mask)
+        return Known(latent=in_rows(modality, latent, rows), strength=strength, mask=mask)
 
-    def _mutual(self, outputs: Sequence[Modality], coupling: Coupling) -> MutualConditioning:
-        codecs = {modality: build_codec(modality, self.parts, self.config) for modality in outputs}
-        nulls = {modality: encoders.encode_null(self.parts, modality) for modality in outputs}
-
+    def _mutual(self, coupling: Coupling) -> MutualConditioning:
         def encode_output(modality: Modality, clean: torch.Tensor) -> Condition:
-            embedding, meaning = self._read(codecs[modality].decode(clean))
-            return Condition(embedding, nulls[modality].expand_as(embedding), meaning=meaning)
+            embedding, meaning = self._read(build_codec(modality, self.parts, self.config).decode(clean))
+            null = encoders.encode_null(self.parts, modality)
+            return Condition(embedding, null.expand_as(embedding), meaning=meaning)
 
         return MutualConditioning(coupling, encode_output)
 

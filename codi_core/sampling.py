@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 import torch
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler, DDIMSchedulerOutput
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from diffusers.schedulers.scheduling_euler_ancestral_discrete import EulerAncestralDiscreteScheduler
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
@@ -32,8 +32,8 @@ TRAINING_TIMESTEPS = 1000
 
 
 class CoDiDDIMScheduler(DDIMScheduler):
-    """DDIM; with leading spacing over the timesteps that CoDi was sampled with: 1, 1 + c, 1 + 2c, … with
-    c = 1000 // steps.
+    """DDIM without fresh noise (DDIM paper, formula 12 with eta 0); with leading spacing over the timesteps that CoDi
+    was sampled with: 1, 1 + c, 1 + 2c, … with c = 1000 // steps.
 
     diffusers' own list is shorter where `steps` does not divide 1000. The timestep 1000, which some counts would
     reach, lies outside the training schedule and is left out.
@@ -44,6 +44,14 @@ class CoDiDDIMScheduler(DDIMScheduler):
         if self.config["timestep_spacing"] == "leading":
             steps = torch.arange(1, TRAINING_TIMESTEPS, TRAINING_TIMESTEPS // num_inference_steps, device=device)
             self.timesteps = steps.flip(0)
+
+    def step(self, model_output: Tensor, timestep: Tensor, sample: Tensor) -> DDIMSchedulerOutput:
+        """To the next of the timesteps, however far it is: diffusers' own goes 1000 // steps on, which is another
+        place unless `steps` divides 1000."""
+        clean, noise = clean_and_noise(self, model_output, timestep, sample)
+        later = self.timesteps[self.timesteps < timestep]
+        signal_power = self.alphas_cumprod[int(later[0])] if len(later) else self.final_alpha_cumprod
+        return DDIMSchedulerOutput(prev_sample=signal_power**0.5 * clean + (1 - signal_power) ** 0.5 * noise)
 
 
 class SchedulerName(StrEnum):
@@ -56,12 +64,14 @@ class SchedulerName(StrEnum):
     EULER_ANCESTRAL = "euler_ancestral"
 
 
+_FROM_THE_END = {"timestep_spacing": "trailing"}
+"""Leading spacing starts the lower the more steps there are, at half the schedule for 500 of `dpmpp_2m`."""
 _SCHEDULERS: dict[SchedulerName, tuple[type, dict[str, Any]]] = {
     SchedulerName.DDIM: (CoDiDDIMScheduler, {"set_alpha_to_one": False, "clip_sample": False}),
-    SchedulerName.DPMPP_2M: (DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++"}),
-    SchedulerName.UNIPC: (UniPCMultistepScheduler, {}),
-    SchedulerName.EULER: (EulerDiscreteScheduler, {}),
-    SchedulerName.EULER_ANCESTRAL: (EulerAncestralDiscreteScheduler, {}),
+    SchedulerName.DPMPP_2M: (DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++", **_FROM_THE_END}),
+    SchedulerName.UNIPC: (UniPCMultistepScheduler, _FROM_THE_END),
+    SchedulerName.EULER: (EulerDiscreteScheduler, _FROM_THE_END),
+    SchedulerName.EULER_ANCESTRAL: (EulerAncestralDiscreteScheduler, _FROM_THE_END),
 }
 
 NOISE_SCHEDULE: dict[str, Any] = {
@@ -93,7 +103,32 @@ hardly move.
 def make_scheduler(name: str, noise_schedule: Mapping[str, Any] = NOISE_SCHEDULE) -> Any:
     """A diffusers scheduler. Raises ConfigError for an unknown name."""
     kind, options = _SCHEDULERS[choose("scheduler", name, SchedulerName)]
-    return kind(**noise_schedule, **options)
+    return kind(**{**noise_schedule, **options})
+
+
+def set_timesteps(scheduler: Any, steps: int, device: torch.device | str = "cpu") -> None:
+    """Choose the timesteps of a run.
+
+    Raises ConfigError for a number of steps out of range.
+    """
+    if not 1 <= steps <= TRAINING_TIMESTEPS // 2:
+        raise ConfigError(f"steps must lie between 1 and {TRAINING_TIMESTEPS // 2}, got {steps}")
+    scheduler.set_timesteps(steps, device=device)
+    if scheduler.timesteps[-1] < 0:
+        # Where 1000 / steps is not exact, diffusers may count one timestep beyond the schedule's beginning.
+        scheduler.timesteps = scheduler.timesteps[:-1]
+        if hasattr(scheduler, "sigmas"):
+            scheduler.sigmas = torch.cat([scheduler.sigmas[:-2], scheduler.sigmas[-1:]])
+
+
+def clean_and_noise(scheduler: Any, output: Tensor, timestep: Tensor, noisy: Tensor) -> tuple[Tensor, Tensor]:
+    """The clean latent and the noise that a network's output says a noisy one is made of (DDIM paper, formula 9; and
+    its like for v)."""
+    signal_power = scheduler.alphas_cumprod[int(timestep)].to(noisy.device)
+    signal, level = signal_power**0.5, (1 - signal_power) ** 0.5
+    if scheduler.config.prediction_type == "v_prediction":
+        return signal * noisy - level * output, signal * output + level * noisy
+    return (noisy - level * output) / signal, output
 
 
 def takes_generator(scheduler: Any) -> bool:
@@ -228,12 +263,10 @@ class JointSampler:
 
     def start(self, noise: Mapping[Modality, Tensor], steps: int) -> dict[Modality, Tensor]:
         """The latents of the first timestep, from standard normal noise; sets up the schedulers."""
-        if not 1 <= steps <= TRAINING_TIMESTEPS // 2:
-            raise ConfigError(f"steps must lie between 1 and {TRAINING_TIMESTEPS // 2}, got {steps}")
         latents = {}
         for modality, latent in noise.items():
             scheduler = self.schedulers[modality]
-            scheduler.set_timesteps(steps, device=latent.device)
+            set_timesteps(scheduler, steps, latent.device)
             latents[modality] = latent * scheduler.init_noise_sigma
         return latents
 
@@ -278,17 +311,12 @@ class JointSampler:
         timesteps: Mapping[Modality, Tensor],
         latents: Mapping[Modality, Tensor],
     ) -> dict[Modality, Tensor]:
-        """The clean latents that the networks' outputs point to (DDIM paper, formula 9; and its like for v)."""
+        """The clean latents that the networks' outputs point to."""
         found = {}
         for modality, output in outputs.items():
             scheduler, timestep = self.schedulers[modality], timesteps[modality]
             noisy = scheduler.scale_model_input(latents[modality], timestep)
-            signal_power = scheduler.alphas_cumprod[int(timestep)].to(noisy.device)
-            signal, level = signal_power.sqrt(), (1 - signal_power).sqrt()
-            if scheduler.config.prediction_type == "v_prediction":
-                found[modality] = signal * noisy - level * output
-            else:
-                found[modality] = (noisy - level * output) / signal
+            found[modality], _ = clean_and_noise(scheduler, output, timestep, noisy)
         return found
 
     def step(
@@ -363,7 +391,7 @@ class JointSampler:
         timesteps = self.schedulers[next(iter(noise))].timesteps
         steps = len(timesteps)
         begins = {modality: known[modality].first_step(steps) if modality in known else 0 for modality in noise}
-        course = Course(steps=steps, begins=begins, lead=mutual.coupling.lead if mutual else 0.0)
+        course = Course(steps=steps, begins=begins, known=set(known), lead=mutual.coupling.lead if mutual else 0.0)
         conversation = Conversation(mutual, course) if mutual else None
         becoming = {modality: one.latent for modality, one in known.items()}
         guides: dict[Modality, Guidance] = {}

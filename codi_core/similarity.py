@@ -26,8 +26,8 @@ FAR, NEAR = torch.tensor([24.0, 28.0, 60.0]), torch.tensor([255.0, 214.0, 92.0])
 def similarities(pipeline: CoDiPipeline, things: Sequence[Media | Condition]) -> Float[Tensor, "things things"]:
     """The cosine between the prompt embeddings of every two things, -1 to 1, as a mean over their rows.
 
-    Things of batch 1 are compared with every row of larger ones. Raises PromptError for fewer than two things,
-    ShapeError for other batches.
+    Things of batch 1 are compared with every row of larger ones. Raises PromptError for fewer than two things and for
+    conditions of another model, ShapeError for other batches.
     """
     if len(things) < LEAST:
         raise PromptError(f"wanted at least {LEAST} things to compare, got {len(things)}; connect more")
@@ -36,6 +36,11 @@ def similarities(pipeline: CoDiPipeline, things: Sequence[Media | Condition]) ->
         thing.embedding if isinstance(thing, Condition) else encoders.encode(pipeline.parts, thing) for thing in things
     ]
     rows = [functional.normalize(each.float().mean(dim=1), dim=-1) for each in tokens]
+    widths = sorted({each.shape[-1] for each in rows})
+    if len(widths) > 1:
+        raise PromptError(
+            f"wanted things of one model, got embeddings of widths {widths}; encode them with the same one"
+        )
     counts = {len(each) for each in rows} - {1}
     if len(counts) > 1:
         raise ShapeError(f"wanted things with one number of rows, or 1, got {sorted(counts)}; compare them one by one")

@@ -74,9 +74,21 @@ def rows_of(media: Media) -> list[Media]:
         return [media]
     if isinstance(media, list):
         return list(media)
-    # The first field of every media value is its tensor.
-    tensor = fields(media)[0].name
+    tensor = _tensor_of(media)
     return [replace(media, **{tensor: row[None]}) for row in getattr(media, tensor)]
+
+
+def on_cpu(media: Media) -> Media:
+    """The same, its tensor in main memory."""
+    if isinstance(media, (str, list)):
+        return media
+    tensor = _tensor_of(media)
+    return replace(media, **{tensor: getattr(media, tensor).cpu()})
+
+
+def _tensor_of(media: Picture | Frames | Waveform) -> str:
+    """The name of the field that holds it: the first of every media value."""
+    return fields(media)[0].name
 
 
 UNTOLD = 0.02
@@ -159,7 +171,8 @@ class Latents:
     """What the joint sampler made: per modality, in the scaled space of its diffuser.
 
     samples: image (b, c, h, w), video (b, c, f, h, w), audio (b, c, time, mel), text (b, width).
-    seconds: how much of the sound was asked for; a latent may be longer, since it is made of whole cells.
+    seconds: how much of the sound was asked for, if there is one; its latent may be longer, since it is made of whole
+    cells.
     masks: where a run that starts from these makes them anew (1) and where it keeps them (0); each expands to its
     sample.
     """
@@ -170,7 +183,7 @@ class Latents:
 
     def joined(self, other: Latents) -> Latents:
         """Both; where both hold the same modality, the other's."""
-        seconds = self.seconds if other.seconds is None else other.seconds
+        seconds = other.seconds if Modality.AUDIO in other.samples else self.seconds
         masks = {modality: mask for modality, mask in self.masks.items() if modality not in other.samples}
         return Latents({**self.samples, **other.samples}, seconds, {**masks, **other.masks})
 
@@ -181,7 +194,7 @@ class Latents:
         one, others = (
             Latents(
                 {each: sample for each, sample in self.samples.items() if (each == modality) is chosen},
-                self.seconds,
+                self.seconds if (modality is Modality.AUDIO) is chosen else None,
                 {each: mask for each, mask in self.masks.items() if (each == modality) is chosen},
             )
             for chosen in (True, False)

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from ..codi_core.errors import ConfigError, ShapeError
+from ..codi_core.errors import ConfigError, choose
 from ..codi_core.geometry import filled, latent_shape
 from ..codi_core.modality import Modality
-from ..codi_core.native import from_grid, to_grid
+from ..codi_core.native import MODALITIES, SECONDS, from_grid, in_rows, modalities_in, to_grid
 from ..codi_core.pipeline import CoDiPipeline
 from ..codi_core.values import Condition, Latents
 from .host import (
@@ -25,34 +25,27 @@ from .host import (
 )
 from .sample import choice_inputs, output_size, seed_input, size_inputs
 
-MODALITIES, SECONDS = "codi_modalities", "codi_seconds"
-"""What our LATENTs hold besides samples and masks; ComfyUI's samplers pass it on."""
-
 
 def to_latent(latents: Latents) -> dict[str, Any]:
-    """LATENT: the modalities in their usual order, text with an axis more; a mask wherever any of them has one."""
+    """LATENT on the CPU: the modalities in their usual order, text with an axis more.
+
+    Where any of them has a mask, there are masks for all, and those without one are kept.
+    """
     made = [modality for modality in Modality if modality in latents.samples]
-    samples = [to_grid(modality, latents.samples[modality]) for modality in made]
+    # The host joins all the samples before it moves them.
+    samples = [to_grid(modality, latents.samples[modality]).cpu() for modality in made]
     told: dict[str, Any] = {"samples": nested(samples), MODALITIES: made, SECONDS: latents.seconds}
     if latents.masks:
-        masks = [latents.masks.get(modality) for modality in made]
+        masks = [latents.masks.get(modality, torch.zeros(())) for modality in made]
         told["noise_mask"] = nested(
-            [
-                torch.ones_like(sample) if mask is None else mask.expand_as(sample).contiguous()
-                for sample, mask in zip(samples, masks, strict=True)
-            ]
+            [mask.cpu().expand_as(sample).contiguous() for sample, mask in zip(samples, masks, strict=True)]
         )
     return told
 
 
 def from_latent(latent: dict[str, Any]) -> Latents:
     """The inverse of `to_latent`, without masks. Raises ShapeError for a LATENT of another kind."""
-    if MODALITIES not in latent:
-        raise ShapeError(
-            "wanted a LATENT that began at Native Model, got one that doesn't say which modalities it holds; "
-            "connect that node's LATENT to the sampler"
-        )
-    samples = zip(latent[MODALITIES], unnested(latent["samples"]), strict=True)
+    samples = zip(modalities_in(latent), unnested(latent["samples"]), strict=True)
     return Latents({modality: from_grid(modality, sample) for modality, sample in samples}, latent[SECONDS])
 
 
@@ -99,20 +92,25 @@ class NativeModel(io.ComfyNode):
         **chosen: bool,
     ) -> io.NodeOutput:
         known = Latents({}) if known is None else known
-        outputs = [modality for modality in Modality if chosen[modality] or modality in known.samples]
+        outputs = [
+            choose("modality", str(modality), model.config.modalities)
+            for modality in Modality
+            if chosen[modality] or modality in known.samples
+        ]
         if not outputs:
             raise ConfigError(f"wanted at least one output, got none; switch on one of {', '.join(Modality)}")
-        size, rows = filled(model.config, output_size(width, height, frames, seconds), known), len(condition.embedding)
-        empty = {modality: torch.zeros(rows, *latent_shape(model.config, modality, size)) for modality in outputs}
-        start = {
-            modality: known.samples.get(modality, empty[modality]).expand_as(empty[modality]) for modality in empty
-        }
+        size = filled(model.config, output_size(width, height, frames, seconds), known, outputs)
+        rows = len(condition.embedding)
+        made = [modality for modality in outputs if modality not in known.samples]
+        start = {modality: torch.zeros(rows, *latent_shape(model.config, modality, size)) for modality in made}
+        start |= {modality: in_rows(modality, latent, rows) for modality, latent in known.samples.items()}
+        masks = {**dict.fromkeys(made, torch.ones(())), **known.masks} if known.masks else {}
         told = [model.tell(condition, modality) for modality in outputs]
         return io.NodeOutput(
             native_model(model, outputs),
             [[torch.cat([each.embedding for each in told], dim=1), {}]],
             [[torch.cat([each.null for each in told], dim=1), {}]],
-            to_latent(Latents(start, size.seconds, known.masks)),
+            to_latent(Latents(start, size.seconds if Modality.AUDIO in start else None, masks)),
         )
 
 

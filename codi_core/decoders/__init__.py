@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor
 
 from ..config import CoDiConfig
+from ..errors import choose
 from ..modality import Modality
 from .audio import AudioCodec
 from .image import ImageCodec, VideoCodec
@@ -62,6 +63,10 @@ CODECS: dict[Modality, CodecRecipe] = {
 
 
 def build_codec(modality: Modality, parts: Mapping[str, Any], config: CoDiConfig) -> Codec:
-    """The codec of one modality. Takes only the parts it needs, so that a lazy mapping loads no others."""
+    """The codec of one modality. Takes only the parts it needs, so that a lazy mapping loads no others.
+
+    Raises ConfigError for a modality that the model lacks.
+    """
+    choose("modality", str(modality), config.modalities)
     recipe = CODECS[modality]
     return recipe.build(config, *(parts[name] for name in recipe.parts))

@@ -84,23 +84,29 @@ class JointDenoiser:
         if len(latents) < 2 or self.alignment not in _SEEN:
             return {}
         return {
-            modality: self._environment(
-                self.diffusers[modality], latent.to(self.diffusers[modality].dtype), timesteps[modality]
-            )
+            modality: self._environment(modality, latent.to(self.diffusers[modality].dtype), timesteps[modality])
             for modality, latent in latents.items()
             if self.diffusers[modality].environment_encoder is not None
         }
 
-    def _environment(self, diffuser: UNet, latent: Tensor, timestep: Tensor) -> Tensor:
+    def _environment(self, modality: Modality, latent: Tensor, timestep: Tensor) -> Tensor:
         """Of a long video the mean of its windows' tokens, of unit length again."""
-        length = self.window_frames
-        if length is None or not self._is_long(latent):
-            return diffuser.encode_environment(latent, timestep)
-        tokens = [
-            diffuser.encode_environment(latent[:, :, start : start + length], timestep)
-            for start in window_starts(latent.shape[2], length)
-        ]
-        return whole(torch.cat(tokens, dim=1))
+        diffuser, length = self.diffusers[modality], self.window_frames
+
+        def encode(rows: Tensor, when: Tensor) -> Tensor:
+            if length is None or not self._is_long(rows):
+                return diffuser.encode_environment(rows, when)
+            tokens = [
+                diffuser.encode_environment(rows[:, :, start : start + length], when)
+                for start in window_starts(rows.shape[2], length)
+            ]
+            return whole(torch.cat(tokens, dim=1))
+
+        def run(pieces: int) -> Tensor:
+            chunks = zip(latent.chunk(pieces), timestep.chunk(pieces), strict=True)
+            return torch.cat([encode(rows, when) for rows, when in chunks])
+
+        return in_pieces(run, len(latent), f"what the others hear of the {modality}")
 
     def _is_long(self, latent: Tensor) -> bool:
         """Whether it is a video that is denoised in windows."""

@@ -203,11 +203,6 @@ class UNet(ModelMixin, ConfigMixin):
                 normalization,
             )
 
-    @property
-    def downscale(self) -> int:
-        """By how much height and width of a latent must be divisible."""
-        return 2 ** (len(self.down) - 1)
-
     def _modules_named(self, name: str) -> Iterator[Transformer]:
         for module in self.modules():
             if isinstance(module, Unit) and getattr(module, name) is not None:

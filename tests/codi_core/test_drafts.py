@@ -100,3 +100,10 @@ def test_drafts_take_no_more_than_their_share_of_the_time(pipeline, monkeypatch)
         drawn += len(asked(latents))
         assert drawn <= 1 + drafts.SHARE_OF_TIME * clock[0], step
     assert drawn >= 0.9 * drafts.SHARE_OF_TIME * clock[0]
+
+
+def test_what_cannot_be_drawn_goes_without_and_the_rest_is_drawn(pipeline, media):
+    latents = pipeline.encode_latent(media[IMAGE]).samples | {TEXT: torch.full((1, 128), torch.nan)}
+    asked = Drafts(pipeline)
+    assert set(asked(latents)) == {IMAGE}
+    assert asked.drawable == {IMAGE, VIDEO, AUDIO}

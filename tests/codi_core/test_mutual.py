@@ -10,6 +10,7 @@ from torch import Tensor
 
 from comfyui_codi.codi_core.course import Course
 from comfyui_codi.codi_core.errors import ConfigError
+from comfyui_codi.codi_core.mixing import MixMode, mix
 from comfyui_codi.codi_core.modality import Modality
 from comfyui_codi.codi_core.models.joint import Alignment, JointDenoiser
 from comfyui_codi.codi_core.mutual import Conversation, Coupling, MutualConditioning
@@ -78,6 +79,21 @@ def test_without_lead_each_hears_all_others_else_those_before_it():
     ]
     assert staggered.ahead_of(TEXT) == [IMAGE]
     assert set(staggered.ahead_of(AUDIO)) == {TEXT, IMAGE}
+
+
+def test_what_is_known_goes_ahead_of_what_is_made_of_noise_alone():
+    begins = {TEXT: 0, AUDIO: 2, IMAGE: 0}
+    course = Course(steps=4, begins=begins, known={AUDIO, IMAGE}, lead=1.0)
+    assert course.ahead_of(AUDIO) == []
+    assert course.ahead_of(IMAGE) == [AUDIO]
+    assert set(course.ahead_of(TEXT)) == {AUDIO, IMAGE}
+
+
+def test_prompts_that_guide_each_by_itself_go_on_to_beside_what_is_heard():
+    composed = mix([PROMPT, saying(1)], [3.0, 1.0], MixMode.COMPOSED)
+    mutual = MutualConditioning(Coupling(weight=0.5), lambda modality, clean: saying(0))
+    assert [weight for _, weight in mutual.condition(composed, [saying(2)]).parts] == [0.375, 0.125, 0.5]
+    assert mutual.condition(PROMPT, [saying(2)]).parts == ()
 
 
 def test_an_output_hears_the_prompt_and_all_the_others_but_not_itself():

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from comfyui_codi.codi_core.config import INDEX_NAME, CoDiConfig
-from comfyui_codi.codi_core.errors import CheckpointError
+from comfyui_codi.codi_core.errors import CheckpointError, ConfigError
 from comfyui_codi.codi_core.parts import WEIGHTS_NAME, Parts, save_part
 from comfyui_codi.codi_core.pipeline import CoDiPipeline
 
@@ -71,6 +71,20 @@ def test_weights_come_in_the_precision_asked_for(tiny_folder, dtype):
 def test_saving_what_was_loaded_gives_the_same_files(tiny_folder, tmp_path):
     load(tiny_folder).save(tmp_path / "copy", torch.float32)
     assert files(tmp_path / "copy") == files(tiny_folder)
+
+
+def test_a_model_may_be_saved_to_its_own_folder_however_that_is_written(tiny_folder, tmp_path, monkeypatch):
+    shutil.copytree(tiny_folder, tmp_path / "model")
+    monkeypatch.chdir(tmp_path)
+    load(Path("model")).save(tmp_path / "model", torch.float32)
+    assert files(tmp_path / "model") == files(tiny_folder)
+
+
+def test_what_rests_layer_by_layer_is_not_saved(tiny_folder, tmp_path):
+    pipeline = CoDiPipeline.from_pretrained(tiny_folder, offload="layers")
+    with pytest.raises(ConfigError, match="rests layer by layer and cannot be saved; load the model without offload"):
+        pipeline.save_pretrained(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_half_precision_files_are_half_as_large_and_still_load(tiny_folder, tmp_path):

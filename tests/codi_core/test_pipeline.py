@@ -303,6 +303,28 @@ def test_a_model_without_a_modality_says_so(tiny_config, condition):
     silent = replace(tiny_config, modalities={VIDEO: tiny_config.modalities[VIDEO]})
     with refuse(ConfigError, "unknown modality 'audio'; choose one of: video"):
         CoDiPipeline.from_config(silent).sample(condition, to=[AUDIO], steps=1)
+    with refuse(ConfigError, "unknown modality 'audio'; choose one of: video"):
+        CoDiPipeline.from_config(silent).encode_latent(PROMPTS[AUDIO])
+
+
+def test_a_condition_of_another_model_is_refused(tiny_pipeline):
+    other = Condition(torch.ones(1, 1, 21), torch.zeros(1, 1, 21))
+    with refuse(PromptError, "wanted a condition of width 20, such as tiny makes, got one of width 21; encode it with"):
+        tiny_pipeline.sample(other, to=[IMAGE], steps=1)
+
+
+def test_there_are_as_many_negative_prompts_as_prompts_or_one(tiny_pipeline):
+    texts = [PROMPTS[TEXT]] * 2
+    assert len(tiny_pipeline.encode(texts, "a blue square").null) == 2
+    with refuse(PromptError, "wanted 1 negative prompt, or 2, one for each prompt, got 3; leave some out"):
+        tiny_pipeline.encode(texts, ["a blue square"] * 3)
+
+
+def test_only_who_is_listened_to_is_read(tiny_folder, condition):
+    """Of two, one after another: text first, the sound hears it."""
+    pipeline = CoDiPipeline.from_pretrained(tiny_folder, alignment=Alignment.MUTUAL)
+    pipeline.sample(condition, to=[AUDIO, TEXT], steps=2)
+    assert not {"clap", "vocoder"} & pipeline.parts.loaded.keys()
 
 
 def known_of(pipeline: CoDiPipeline, *modalities: Modality) -> Latents:
@@ -365,6 +387,43 @@ def test_a_mask_tells_what_is_made_anew(strength, tiny_pipeline, condition):
     made = tiny_pipeline.sample(condition, to=[], known=masked, strength=strength, steps=4).samples[AUDIO]
     same = (made == known.samples[AUDIO]).flatten(0, 1).all(dim=2).all(dim=0)
     assert same.tolist() == [index < time // 2 for index in range(time)]
+
+
+def test_beside_a_mask_what_has_none_is_kept(tiny_pipeline, condition):
+    known = known_of(tiny_pipeline, AUDIO, IMAGE)
+    masked = replace(known, masks={AUDIO: torch.ones(1, 1)})
+    made = tiny_pipeline.sample(condition, to=[], known=masked, strength=1.0, steps=2)
+    assert equal(made, known, IMAGE)
+    assert not equal(made, known, AUDIO)
+
+
+@pytest.mark.parametrize(
+    ("kept", "size", "message"),
+    [
+        (AUDIO, {"seconds": 5.0}, r"wanted 0.5\d* as seconds, since the known audio has it, got 5; leave it open"),
+        (VIDEO, {"frames": 50}, r"wanted \d as frames, since the known video has it, got 50; leave it open"),
+        (IMAGE, {"width": 32}, "wanted 16 as width, since the known image has it, got 32; leave it open"),
+    ],
+)
+def test_a_size_that_contradicts_what_is_known_is_refused(kept, size, message, tiny_pipeline, condition):
+    with refuse(ShapeError, message):
+        tiny_pipeline.sample(condition, to=[TEXT], known=known_of(tiny_pipeline, kept), size=OutputSize(**size))
+
+
+def test_a_new_video_may_be_larger_than_a_known_picture(tiny_pipeline, condition):
+    size = OutputSize(width=32, height=16)
+    made = tiny_pipeline.sample(condition, to=[VIDEO], known=known_of(tiny_pipeline, IMAGE), size=size, steps=1)
+    assert tiny_pipeline.decode(made, VIDEO).pixels.shape[-2:] == (16, 32)
+
+
+def test_seconds_go_with_the_sound(tiny_pipeline):
+    sound, other = (tiny_pipeline.encode_latent(PROMPTS[modality]) for modality in (AUDIO, IMAGE))
+    short = Latents({AUDIO: sound.samples[AUDIO], VIDEO: other.samples[IMAGE]}, 0.1)
+    only, rest = short.split(AUDIO)
+    assert (only.seconds, rest.seconds) == (0.1, None)
+    assert [each.seconds for each in short.split(VIDEO)] == [None, 0.1]
+    assert sound.joined(rest).seconds == rest.joined(sound).seconds == sound.seconds
+    assert sound.joined(short).seconds == 0.1
 
 
 def test_one_known_serves_every_row(tiny_pipeline, condition):

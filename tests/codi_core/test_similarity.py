@@ -47,6 +47,14 @@ def test_other_numbers_of_rows_are_refused(tiny_pipeline):
         similarities(tiny_pipeline, things)
 
 
+def test_conditions_of_another_model_are_refused(tiny_pipeline):
+    things = [pointing((1.0, 0.0)), pointing((1.0, 0.0, 0.0))]
+    with pytest.raises(
+        PromptError, match=r"wanted things of one model, got embeddings of widths \[2, 3\]; encode them"
+    ):
+        similarities(tiny_pipeline, things)
+
+
 @given(count=st.integers(2, 12), cosine=st.floats(-1, 1))
 def test_every_matrix_can_be_drawn(count, cosine):
     drawn = heat_map(torch.full((count, count), cosine), [f"{number} condition" for number in range(count)])

@@ -106,18 +106,6 @@ def test_half_precision_stays_half_precision(modality, dtype, tiny_diffusers):
     assert made.isfinite().all()
 
 
-def test_downscale_is_what_sides_must_be_divisible_by(tiny_diffusers):
-    assert tiny_diffusers[IMAGE].downscale == 2
-    assert (
-        UNet(
-            **ARGUMENTS
-            | {key: [1] for key in ("multipliers", "units")}
-            | {key: [True] for key in ("transformer_levels", "connector_levels")}
-        ).downscale
-        == 1
-    )
-
-
 def test_too_many_frames_say_the_limit(tiny_diffusers):
     with pytest.raises(ShapeError, match="at most 30 frames at once, got 31; ask for fewer"):
         noise(tiny_diffusers[VIDEO], random(2, 4, 31, 2, 2))
