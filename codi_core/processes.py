@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -11,11 +12,14 @@ from accelerate import PartialState
 from jaxtyping import Float
 from torch import Tensor
 
+LONGEST_WAIT = timedelta(days=7)
+"""Of processes for one another. What one does for all, such as a large model's table, takes hours."""
+
 
 def processes() -> PartialState:
     """This process's place among all."""
     # Without GPUs, several processes find one another only if told that they are to stay on the CPU.
-    return PartialState(cpu=not torch.cuda.is_available())
+    return PartialState(cpu=not torch.cuda.is_available(), timeout=LONGEST_WAIT)
 
 
 def share_of(batch: Mapping[str, Any], place: int, count: int) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..config import preset, read_json
+from ..config import preset
+from ..errors import ConfigError
 from ..terminal import progress_bars
 from .file_source import FileSource
 from .loop import Progress
@@ -24,7 +26,7 @@ def train_command(
     Raises ConfigError for unknown stages, tasks and settings, MediaError for data that cannot be read, TrainingError
     where training cannot go on. A run that was stopped goes on where it was.
     """
-    settings: dict[str, Any] = {} if config is None else read_json(config)
+    settings = {} if config is None else _read_settings(config)
     chosen = preset(preset_name)
     source = FileSource(data, chosen) if data else WorldSource()
     with progress_bars() as bars:
@@ -39,3 +41,15 @@ def train_command(
 
         run_stage(folder, stage, chosen, settings, only, show, source)
     print(folder)
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"wanted settings per task as JSON in {path}, got: {error}; check its name and text"
+        ) from error
+    if not isinstance(settings, dict):
+        raise ConfigError(f"wanted a JSON object of settings per task in {path}, got {settings!r}; name tasks in it")
+    return settings

@@ -18,6 +18,8 @@ from torch.nn import functional
 from ..audio_ops import resample
 from ..config import CoDiConfig
 from ..errors import ConfigError, MediaError
+from ..fitting import covering
+from ..media_files import MOST_FRAMES
 from ..modality import Modality
 from ..values import Frames, Media, OutputSize, Picture, Waveform
 from .loop import TrainingError
@@ -26,16 +28,6 @@ from .source import CAPTIONS_PER_SAMPLE, Pairs, Samples
 
 MOST_TOLD = 10
 """Unreadable samples that are named."""
-
-
-def _cover(pixels: Float[Tensor, "batch 3 height width"], size: OutputSize) -> Float[Tensor, "batch 3 rows columns"]:
-    """Scaled until it covers the size, then the middle."""
-    assert size.height is not None and size.width is not None
-    scale = max(size.height / pixels.shape[2], size.width / pixels.shape[3])
-    height, width = (max(1, round(side * scale)) for side in pixels.shape[2:])
-    scaled = functional.interpolate(pixels, (height, width), mode="bicubic", antialias=True).clamp(-1, 1)
-    top, left = (height - size.height) // 2, (width - size.width) // 2
-    return scaled[:, :, top : top + size.height, left : left + size.width]
 
 
 @dataclass(frozen=True)
@@ -55,10 +47,14 @@ def _fittings(config: CoDiConfig) -> dict[Modality, _Fitting]:
     frames_per_second, frame_count = config.frames_per_second, video_size.frames
     rate_hz, seconds = config.mel["sample_rate_hz"], sound_size.seconds
 
+    def cover(pixels: Float[Tensor, "batch 3 height width"], size: OutputSize) -> Tensor:
+        assert size.height is not None and size.width is not None
+        return covering(pixels, size.height, size.width)
+
     def frames(media: Frames, start_s: float) -> Frames:
         moments_s = start_s + torch.arange(frame_count) / float(frames_per_second)
         shown = (moments_s * float(media.frames_per_second)).long().clamp(max=media.pixels.shape[1] - 1)
-        return Frames(_cover(media.pixels[0, shown], video_size)[None], frames_per_second)
+        return Frames(cover(media.pixels[0, shown], video_size)[None], frames_per_second)
 
     def sound(media: Waveform, start_s: float) -> Waveform:
         first = round(start_s * media.sample_rate_hz)
@@ -70,7 +66,7 @@ def _fittings(config: CoDiConfig) -> dict[Modality, _Fitting]:
     return {
         Modality.TEXT: _Fitting(lambda text, _: text, lambda rows: rows),
         Modality.IMAGE: _Fitting(
-            lambda picture, _: Picture(_cover(picture.pixels, picture_size)),
+            lambda picture, _: Picture(cover(picture.pixels, picture_size)),
             lambda rows: Picture(torch.cat([row.pixels for row in rows])),
         ),
         Modality.VIDEO: _Fitting(
@@ -89,13 +85,15 @@ class FileSource:
 
     Pictures and frames are scaled until they cover the model's size and cropped to their middle; of longer videos and
     sounds a part is taken at random, the same of both; shorter ones rest at their last frame, and in silence. A sample
-    that cannot be read is passed over with a warning, and the next one taken in its place.
+    that cannot be read is passed over with a warning, and the next one taken in its place; so is a video so long that
+    it is read with fewer frames per second than the model makes.
     """
 
     def __init__(self, paths: Sequence[Path], config: CoDiConfig):
         self.paths = paths
         self.found = find_samples(paths)
         self.fittings = _fittings(config)
+        self.frames_per_second = config.frames_per_second
         self.unreadable: dict[tuple[int, frozenset[Modality]], str] = {}
 
     @property
@@ -126,7 +124,19 @@ class FileSource:
         read = {modality: self.found[number][modality].read(modality) for modality in modalities}
         if not read.get(Modality.TEXT, "any"):
             raise MediaError(f"wanted a text, got {self.found[number][Modality.TEXT].name} with none; write one")
+        frames: Any = read.get(Modality.VIDEO)
+        if frames is not None:
+            self._require_smooth(frames, self.found[number][Modality.VIDEO].name)
         return read
+
+    def _require_smooth(self, frames: Frames, name: str) -> None:
+        """Of files with more than MOST_FRAMES at least half as many are read, however long they are."""
+        wanted, got = self.frames_per_second, frames.frames_per_second
+        if got < wanted and frames.pixels.shape[1] > MOST_FRAMES // 2:
+            raise MediaError(
+                f"wanted a video that is read with at least {float(wanted):g} frames per second, got {name} with "
+                f"{float(got):.2g}, since it is long; cut it into clips of at most {MOST_FRAMES / 2 / wanted:.0f} s"
+            )
 
     def _read_from(self, place: int, numbers: list[int], modalities: Collection[Modality]) -> dict[Modality, Media]:
         """The sample at this place of the list, or the next one that can be read."""

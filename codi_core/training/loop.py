@@ -19,6 +19,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import send_to_device
 from diffusers.optimization import get_cosine_schedule_with_warmup
 from diffusers.training_utils import EMAModel
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ..errors import CoDiError, ConfigError, choose
@@ -62,7 +63,35 @@ class Objective(Protocol):
 
     def parameters(self) -> Iterator[nn.Parameter]: ...
 
+    def buffers(self) -> Iterator[Tensor]: ...
+
+    def to(self, device: torch.device) -> Any: ...
+
     def __call__(self, batch: dict[str, Any]) -> dict[str, Tensor]: ...
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns whatever keeps a file of a run from being written into a TrainingError."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch's writer has no kind of its own for a full disk
+        raise TrainingError(
+            f"cannot write {path} ({str(error).splitlines()[0]}); make room, then start again: it goes on from what "
+            "was saved last"
+        ) from error
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` to write to; it takes the place of `path` only once all went well."""
+    scratch = path.with_name(f".{path.name}")
+    try:
+        with writing(path):
+            yield scratch
+            scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -112,13 +141,13 @@ def train(
     folder: Path,
     on_progress: OnProgress | None = None,
 ) -> None:
-    """Minimise an `Objective`; afterwards its networks hold the moving average of their weights.
+    """Minimise an `Objective`; afterwards its networks, back on their device, hold the moving average of their weights.
 
     Several processes act as one with as many times the batch. State goes to `folder`/state.pt every `save_every` steps
     and at the end; a later call with the same settings goes on from there, step for step as if it had not been stopped.
     Losses are appended to `folder`/losses.csv. Ctrl-C ends the step, saves and then interrupts.
-    Raises TrainingError if the state cannot be saved or a loss is not finite, ConfigError if the state belongs to other
-    settings.
+    Raises TrainingError if a file cannot be written or a loss or gradient is not finite, ConfigError if the state
+    belongs to other settings or another number of processes.
     """
     folder.mkdir(parents=True, exist_ok=True)
     place = processes()
@@ -131,10 +160,22 @@ def train(
     trained = [parameter for parameter in objective.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
     schedule = get_cosine_schedule_with_warmup(optimizer, round(settings.steps * settings.warmup), settings.steps)
-    average = EMAModel(trained, decay=settings.ema_decay, use_ema_warmup=False)
+    home = trained[0].device
     wrapped, optimizer = accelerator.prepare(objective, optimizer)
-    first = _resume(folder, settings, trained, optimizer, schedule, average)
+    # Only now, since both stay where they are made. Buffers, too, are learned: the statistics of batch normalisation.
+    average = EMAModel(trained, decay=settings.ema_decay, use_ema_warmup=False)
+    weights = [*trained, *objective.buffers()]
+    shared = {**asdict(settings), "processes": place.num_processes}
+    first = _resume(folder, shared, weights, optimizer, schedule, average)
     started, saved = time.monotonic(), first
+
+    def require_finite(what: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"{task}: wanted a finite {what}, got {value} at step {step}; delete {folder} and begin anew with a "
+                f"lower learning rate. Until then the state of step {saved} is kept"
+            )
+
     with held_interrupt() as interrupted:
         for step in range(first, settings.steps):
             generator = step_generator(settings.seed, task, step)
@@ -146,14 +187,11 @@ def train(
             with autocast:
                 losses = wrapped(share)
             told = {name: float(gathered(value.detach()[None]).mean()) for name, value in losses.items()}
-            if not math.isfinite(told["loss"]):
-                raise TrainingError(
-                    f"{task}: the loss is {told['loss']} at step {step}; lower the learning rate. "
-                    f"The state of step {saved} is kept in {folder}"
-                )
+            require_finite("loss", told["loss"])
             optimizer.zero_grad()
             accelerator.backward(losses["loss"])
-            accelerator.clip_grad_norm_(trained, 1.0)
+            norm: Any = accelerator.clip_grad_norm_(trained, 1.0)
+            require_finite("norm of the gradients", float(norm))
             optimizer.step()
             schedule.step()
             average.step(trained)
@@ -165,7 +203,7 @@ def train(
             if accelerator.is_main_process:
                 _log(folder, done, told)
                 if saved == done:
-                    _save(folder, settings, done, trained, optimizer, schedule, average)
+                    _save(folder, shared, done, weights, optimizer, schedule, average)
                 if on_progress is not None:
                     pace = (time.monotonic() - started) / (done - first)
                     on_progress(Progress(task, done, settings.steps, told, pace * (settings.steps - done)))
@@ -173,47 +211,51 @@ def train(
                 raise KeyboardInterrupt
     average.copy_to(trained)
     accelerator.free_memory()
+    objective.to(home)
 
 
 def _save(
-    folder: Path, settings: Settings, step: int, trained: list, optimizer: Any, schedule: Any, average: Any
+    folder: Path,
+    settings: dict[str, Any],
+    step: int,
+    weights: list[Tensor],
+    optimizer: Any,
+    schedule: Any,
+    average: Any,
 ) -> None:
     state = {
-        "settings": asdict(settings),
+        "settings": settings,
         "step": step,
-        "weights": [parameter.detach() for parameter in trained],
+        "weights": [weight.detach() for weight in weights],
         "optimizer": optimizer.state_dict(),
         "schedule": schedule.state_dict(),
         "average": average.state_dict(),
     }
-    scratch = folder / f".{STATE_NAME}"
-    try:
+    with written_whole(folder / STATE_NAME) as scratch:
         torch.save(state, scratch)
-        scratch.replace(folder / STATE_NAME)
-    except (OSError, RuntimeError) as error:  # torch's writer has no kind of its own for a full disk
-        scratch.unlink(missing_ok=True)
-        raise TrainingError(
-            f"cannot save the state of step {step} in {folder} ({str(error).splitlines()[0]}); make room, then start "
-            "again: it goes on from the last state that was saved"
-        ) from error
 
 
-def _resume(folder: Path, settings: Settings, trained: list, optimizer: Any, schedule: Any, average: Any) -> int:
+def _resume(
+    folder: Path, settings: dict[str, Any], weights: list[Tensor], optimizer: Any, schedule: Any, average: Any
+) -> int:
     """The step to go on from."""
     if not (folder / STATE_NAME).exists():
+        if processes().is_main_process:
+            (folder / LOG_NAME).unlink(missing_ok=True)
         return 0
-    state = torch.load(folder / STATE_NAME, weights_only=True)
-    if state["settings"] != asdict(settings):
+    state = torch.load(folder / STATE_NAME, map_location="cpu", weights_only=True)
+    if state["settings"] != settings:
         raise ConfigError(
-            f"the run in {folder} was started with {state['settings']}, got {asdict(settings)}; "
-            "go on with the same settings or choose another folder"
+            f"the run in {folder} was started with {state['settings']}, got {settings}; "
+            "go on with the same settings, or delete it to begin anew"
         )
     with torch.no_grad():
-        for parameter, value in zip(trained, state["weights"], strict=True):
-            parameter.copy_(value)
+        for weight, value in zip(weights, state["weights"], strict=True):
+            weight.copy_(value)
     optimizer.load_state_dict(state["optimizer"])
     schedule.load_state_dict(state["schedule"])
     average.load_state_dict(state["average"])
+    average.to(weights[0].device)
     _cut_log(folder, state["step"])
     return state["step"]
 
@@ -223,15 +265,14 @@ def _cut_log(folder: Path, step: int) -> None:
     path = folder / LOG_NAME
     if processes().is_main_process and path.exists():
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        scratch = folder / f".{LOG_NAME}"
-        scratch.write_text("".join(lines[: step + 1]), encoding="utf-8")
-        scratch.replace(path)
+        with written_whole(path) as scratch:
+            scratch.write_text("".join(lines[: step + 1]), encoding="utf-8")
 
 
 def _log(folder: Path, step: int, losses: dict[str, float]) -> None:
     path = folder / LOG_NAME
     new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
+    with writing(path), path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         if new:
             writer.writerow(["step", *losses])

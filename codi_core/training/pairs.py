@@ -17,6 +17,7 @@ from ..decoders import build_codec
 from ..modality import Modality
 from ..pipeline import CoDiPipeline
 from ..values import Media
+from .loop import written_whole
 from .source import Source
 
 CHUNK = 64
@@ -72,12 +73,12 @@ def make_table(
 
 
 def kept(path: Path, make: Callable[[], Columns]) -> Columns:
-    """The table in this file; made and written first where it is missing."""
+    """The table in this file; made and written first where it is missing. Raises TrainingError if it cannot be."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_name(f".{path.name}")
-        save_file(make(), scratch)
-        scratch.replace(path)
+        columns = make()
+        with written_whole(path) as scratch:
+            save_file(columns, scratch)
     return load_file(path)
 
 

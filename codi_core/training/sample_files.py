@@ -12,13 +12,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import av
+from av.error import FFmpegError
+
 from .. import media
 from ..errors import MediaError
+from ..media_decode import CONTAINERS
 from ..modality import FACTS, Modality
 from ..values import Media
 
 SHARD = ".tar"
 BLOCK = tarfile.BLOCKSIZE
+READ_AT_ONCE = 2**20
 MODALITY_OF_SUFFIX = {suffix: modality for modality, facts in FACTS.items() for suffix in facts.suffixes}
 
 
@@ -45,6 +50,17 @@ class SampleFile:
             except MediaError as error:
                 raise MediaError(str(error).replace(str(copy), f"{self.name} in {self.path}")) from error
 
+    def has_sound(self) -> bool:
+        """Whether there is a sound track, by the header of a video alone; no where that cannot be read."""
+        # FFmpeg's name for a part of a file.
+        part = "" if self.offset is None else f"subfile,,start,{self.offset},end,{self.offset + self.size},,:"
+        options = {"format_whitelist": CONTAINERS}
+        try:
+            with av.open(f"{part}{self.path.absolute()}", options=options, metadata_errors="replace") as container:
+                return bool(container.streams.audio)
+        except FFmpegError:
+            return False
+
 
 Sample = Mapping[Modality, SampleFile]
 
@@ -52,7 +68,7 @@ Sample = Mapping[Modality, SampleFile]
 def find_samples(paths: Sequence[Path]) -> list[Sample]:
     """All samples in folders and shards, in the order of their names; files of other kinds are passed over.
 
-    A video without a sound file of its own is taken to hold its sound. Raises MediaError for a path that is neither, a
+    The sound of a video counts where there is no sound file beside it. Raises MediaError for a path that is neither, a
     damaged shard, or where there is nothing at all.
     """
     found: dict[tuple[Path, str], dict[Modality, SampleFile]] = {}
@@ -73,8 +89,8 @@ def find_samples(paths: Sequence[Path]) -> list[Sample]:
 
 
 def _with_sound(sample: dict[Modality, SampleFile]) -> Sample:
-    if Modality.VIDEO in sample:
-        sample.setdefault(Modality.AUDIO, sample[Modality.VIDEO])
+    if Modality.VIDEO in sample and Modality.AUDIO not in sample and sample[Modality.VIDEO].has_sound():
+        return {**sample, Modality.AUDIO: sample[Modality.VIDEO]}
     return sample
 
 
@@ -87,12 +103,9 @@ def _folder_files(folder: Path) -> Iterator[SampleFile]:
 
 
 def _shard_members(shard: Path) -> Iterator[SampleFile]:
-    ends = BLOCK
     try:
         with tarfile.open(shard, "r:") as archive:
             for member in archive:
-                # Behind the data, filled up to whole blocks, an archive ends with a block of zeros.
-                ends = member.offset_data + (-(-member.size // BLOCK) + 1) * BLOCK
                 if member.isfile() and not PurePosixPath(member.name).name.startswith("."):
                     yield SampleFile(shard, member.name, member.size, member.offset_data)
     except (OSError, tarfile.TarError) as error:
@@ -100,7 +113,21 @@ def _shard_members(shard: Path) -> Iterator[SampleFile]:
             f"wanted an uncompressed tar archive, got {shard}, which cannot be read as one ({error}); pack or fetch it "
             "anew"
         ) from error
-    if shard.stat().st_size < ends:
+    # Also before a damaged header, and where it was cut off, tarfile takes the archive for ended.
+    if not _ends_at(shard, archive.offset):
         raise MediaError(
-            f"wanted at least {ends} bytes of {shard}, got {shard.stat().st_size}; it was cut off: fetch it anew"
+            f"wanted only zeros behind the last readable member of {shard}, from byte {archive.offset} on, got others "
+            "or none; it is damaged or was cut off: pack it or fetch it anew"
         )
+
+
+def _ends_at(shard: Path, offset: int) -> bool:
+    """Whether the rest is zeros, one block of them at least."""
+    zeros = 0
+    with shard.open("rb") as file:
+        file.seek(offset)
+        while rest := file.read(READ_AT_ONCE):
+            if rest.strip(b"\0"):
+                return False
+            zeros += len(rest)
+    return zeros >= BLOCK

@@ -6,8 +6,9 @@ can be used (and a stage resumed) at any time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, cast
@@ -15,9 +16,10 @@ from typing import Any, cast
 from ..config import CoDiConfig
 from ..decoders import build_codec
 from ..decoders.audio import AudioCodec
-from ..errors import choose
+from ..errors import ConfigError, choose
 from ..modality import Modality
 from ..models.unet import UNet
+from ..parts import DIFFUSER
 from ..processes import processes
 from .align import ALIGN_STEPS, AlignObjective, AlignStep, ContrastObjective, ListeningObjective
 from .autoencode import (
@@ -32,7 +34,7 @@ from .bridge import audio_objective, image_objective, video_objective
 from .diffuse import PROMPTED_BY, Cones, DiffusionObjective
 from .emphasis import measure_emphasis
 from .factors import measure_factors
-from .loop import Objective, OnProgress, Settings, train
+from .loop import PRECISIONS, Objective, OnProgress, Settings, train
 from .pairs import Columns, null_embeddings
 from .source import Source
 from .workshop import Workshop, measure_scale, prepare
@@ -74,8 +76,26 @@ CONE_ROWS = 256
 """Samples from which the mean of a kind of prompts is taken, at most."""
 EMPHASIS_ROWS = 512
 """Answers of a diffuser from which it is found how to tell it things, at most."""
-CHOSEN = [field.name for field in fields(TaskSettings) if field.name != "data"]
-"""Settings that users choose."""
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value > 0
+
+
+def _is_share(value: Any) -> bool:
+    return type(value) in {int, float} and 0 <= value <= 1
+
+
+CHOSEN: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    **dict.fromkeys(("steps", "batch", "save_every"), ("a whole number above 0", _is_count)),
+    # A single row has no variance.
+    "rows": ("a whole number above 1", lambda value: _is_count(value) and value > 1),
+    **dict.fromkeys(("warmup", "ema_decay"), ("a number from 0 to 1", _is_share)),
+    "learning_rate": ("a number above 0", lambda value: type(value) in {int, float} and 0 < value < math.inf),
+    "precision": (f"one of {', '.join(PRECISIONS)}", lambda value: value in list(PRECISIONS)),
+    "seed": ("a whole number", lambda value: type(value) is int),
+}
+"""Settings that users choose: what is wanted of each, in words and as a test."""
 
 
 DIFFUSION: dict[Modality, TaskSettings] = {
@@ -209,13 +229,15 @@ def _pair(
     workshop: Workshop, step: AlignStep, settings: TaskSettings, listeners: tuple[Modality, ...]
 ) -> tuple[Mapping[Modality, Any], Any, Columns]:
     """Diffusers, scheduler and table of an alignment. listeners: who is prompted by samples of its own kind as well."""
+    # Before the table, which takes hours for large models, in case that they cannot be read.
+    diffusers = {modality: workshop.diffuser(modality) for modality in step.pair}
     # Pairs without a text prompt themselves.
     captioned = workshop.source.holds({*step.pair, Modality.TEXT})
     prompts = tuple(dict.fromkeys((Modality.TEXT, *listeners))) if captioned else step.pair
     # Texts speak of motion beside pictures too, or those made in joint runs never would.
     sayable = Modality.TEXT if Modality.TEXT in step.pair else step.pair[0]
     table = workshop.table(step.pair, prompts, sayable, settings.rows, seed=10)
-    return {modality: workshop.diffuser(modality) for modality in step.pair}, workshop.scheduler(), table
+    return diffusers, workshop.scheduler(), table
 
 
 def tasks(config: CoDiConfig) -> dict[Stage, dict[str, Task]]:
@@ -290,7 +312,8 @@ def tasks(config: CoDiConfig) -> dict[Stage, dict[str, Task]]:
             ),
         },
         Stage.DIFFUSE: {
-            diffuser[modality]: Task((diffuser[modality],), _diffusion(modality), settings, _emphasis(modality))
+            # By modality, since two may share a diffuser.
+            f"{DIFFUSER}{modality}": Task((diffuser[modality],), _diffusion(modality), settings, _emphasis(modality))
             for modality, settings in DIFFUSION.items()
         },
         Stage.ALIGN: {name: task for step in ALIGN_STEPS for name, task in aligned(step).items()},
@@ -315,7 +338,7 @@ def run_stage(
     folder: Path,
     stage: str,
     config: CoDiConfig,
-    settings: Mapping[str, Mapping[str, Any]],
+    settings: Mapping[str, Any],
     only: str | None = None,
     on_progress: OnProgress | None = None,
     source: Source | None = None,
@@ -323,15 +346,26 @@ def run_stage(
     """Train a stage's tasks in order. settings: per task what differs from its own; only: one task's name. source:
     what it learns from, by default the procedural world.
 
-    Raises ConfigError for unknown stages, tasks and settings.
+    Raises ConfigError for unknown stages, tasks and settings, for values that settings cannot have, and for a folder of
+    another model.
     """
-    workshop = prepare(folder, config, source, on_progress)
-    planned = tasks(workshop.config)[choose("stage", stage, Stage)]
-    for name, changed in settings.items():
-        choose("task", name, planned)
-        for setting in changed:
-            choose(f"setting of {name}", setting, CHOSEN)
+    planned = tasks(config)[choose("stage", stage, Stage)]
+    _check_settings(settings, planned)
     names = [choose("task", only, planned)] if only is not None else list(planned)
+    workshop = prepare(folder, config, source, on_progress)
     for name in names:
         chosen = replace(planned[name].settings, **settings.get(name, {}), data=workshop.source.digest)
         run_task(workshop, planned[name], name, chosen)
+
+
+def _check_settings(settings: Mapping[str, Any], planned: Mapping[str, Task]) -> None:
+    for name, changed in settings.items():
+        choose("task", name, planned)
+        if not isinstance(changed, Mapping):
+            raise ConfigError(
+                f'wanted settings by name for {name}, such as {{"steps": 100}}, got {changed!r}; name them'
+            )
+        for setting, value in changed.items():
+            wanted, fits = CHOSEN[choose(f"setting of {name}", setting, CHOSEN)]
+            if not fits(value):
+                raise ConfigError(f"wanted {wanted} as {setting} of {name}, got {value!r}; change it in the settings")

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..config import INDEX_NAME, CoDiConfig, mini
+from ..config import INDEX_NAME, CoDiConfig, mini, read_json
 from ..decoders import build_codec
 from ..decoders.mel import MelFrontend
 from ..errors import ConfigError
 from ..modality import Modality
-from ..parts import WEIGHTS_NAME, Parts, attach_tokenizers, build_part, load_part, save_part, write_index
+from ..parts import CONFIG_NAME, WEIGHTS_NAME, Parts, attach_tokenizers, build_part, load_part, save_part, write_index
 from ..pipeline import CoDiPipeline
 from ..processes import processes
 from ..sampling import make_scheduler
@@ -34,7 +34,8 @@ SCALE_SAMPLES = 256
 
 
 class Workshop(Parts):
-    """Parts are read from the folder where they exist, and begin with fresh weights else.
+    """Parts are read from the folder where they exist, and begin with fresh weights else. So do V and connectors of
+    diffusers that were stored without.
 
     source: what it learns from. on_progress: is told of every step, and of every table as it grows.
     """
@@ -52,12 +53,26 @@ class Workshop(Parts):
 
     def _make(self, name: str) -> nn.Module:
         arguments = self.config.parts[name]
-        if self.has(name):
-            return load_part(self.home, name, arguments, self.dtype, self.device)
+        if not self.has(name):
+            torch.manual_seed(0)
+            part = build_part(name, arguments).to(self.device)
+            attach_tokenizers(name, part, self.home / name)
+            return part
+        if arguments.get("environment") is not None and not self._has_environment(name):
+            return self._with_fresh_environment(name)
+        return load_part(self.home, name, arguments, self.dtype, self.device)
+
+    def _has_environment(self, name: str) -> bool:
+        return read_json(self.home / name / CONFIG_NAME).get("environment") is not None
+
+    def _with_fresh_environment(self, name: str) -> nn.Module:
+        """A diffuser that was stored without V and connectors, as the released ones are, and gets fresh ones."""
+        arguments = self.config.parts[name]
+        stored = load_part(self.home, name, {**arguments, "environment": None}, self.dtype, self.device)
         torch.manual_seed(0)
         part = build_part(name, arguments).to(self.device)
-        attach_tokenizers(name, part, self.home / name)
-        return part
+        part.load_state_dict(stored.state_dict(), strict=False, assign=True)
+        return part.eval().requires_grad_(False)
 
     def has(self, name: str) -> bool:
         """Whether a part was trained before."""
@@ -134,11 +149,18 @@ def prepare(
 ) -> Workshop:
     """The workshop in this folder; a new one gets the tokenizers of the procedural world's captions.
 
-    source: by default the procedural world. on_progress: see Workshop.
+    source: by default the procedural world. on_progress: see Workshop. Raises ConfigError if the folder holds another
+    model.
     """
     with processes().main_process_first():
         if not (folder / INDEX_NAME).exists():
             _begin(folder, config)
+    held = read_json(folder / INDEX_NAME).get("name")
+    if held != config.name:
+        raise ConfigError(
+            f"wanted a model folder of {config.name}, got {folder} of {held}; name the preset that it was begun with, "
+            "or another folder"
+        )
     source = WorldSource() if source is None else source
     return Workshop(config.with_modalities(folder), folder, source, on_progress)
 

@@ -111,6 +111,37 @@ def test_picture_and_sound_of_a_clip_are_cut_at_the_same_moment(tmp_path: Path) 
     assert len(starts) > 1
 
 
+def test_silent_videos_are_learned_from_as_videos_alone(folder: Path, tmp_path: Path) -> None:
+    """Of a folder and of a shard; a video that cannot be read is told as such when it is."""
+    clips = tmp_path / "clips"
+    for number in range(2):
+        frames = Frames(torch.rand(1, 8, 3, 32, 32), Fraction(25, 4))
+        media.write_video(clips / f"clip{number}.mp4", frames, None)
+        media.write(f"a clip of number {number}", clips / f"clip{number}.txt")
+    (clips / "broken.mp4").write_bytes(b"no video")
+    packed = pack(clips, tmp_path / "clips.tar")
+    for place in (clips, packed):
+        assert not FileSource([place], mini()).holds({AUDIO})
+    (clips / "broken.mp4").unlink()
+    model = tmp_path / "model"
+    shutil.copytree(BUNDLED["codi-mini"], model)
+    source = FileSource([clips], mini())
+    run_stage(model, "diffuse", mini(), {"diffuser_video": SHORT}, "diffuser_video", source=source)
+
+
+def test_videos_so_long_that_they_move_in_leaps_are_passed_over(tmp_path: Path) -> None:
+    media.write_video(tmp_path / "long.mp4", Frames(torch.zeros(1, 400, 3, 16, 16), Fraction(10)), None)
+    media.write_video(tmp_path / "short.mp4", Frames(torch.ones(1, 200, 3, 16, 16), Fraction(10)), None)
+    media.write_video(tmp_path / "slow.mp4", Frames(torch.ones(1, 10, 3, 16, 16), Fraction(2)), None)
+    source = FileSource([tmp_path], mini())
+    with pytest.warns(
+        UserWarning, match=r"at least 6\.25 frames per second, got long\.mp4 with 5.*at most 20 s"
+    ) as told:
+        frames = source.samples({VIDEO}, VIDEO, range(6), draw()).media[VIDEO]
+    assert len(told) == 1
+    assert frames.pixels.min() > 0.9
+
+
 def test_short_clips_rest_at_their_last_frame_and_in_silence(tmp_path: Path) -> None:
     media.write_video(tmp_path / "clips" / "clip.mp4", Frames(torch.rand(1, 4, 3, 32, 32), Fraction(10)), None)
     media.write(Waveform(torch.ones(1, 2, 8000) * 0.5, 16_000), tmp_path / "sounds" / "tone.wav")
@@ -222,6 +253,19 @@ def test_a_shard_that_was_cut_off_is_never_taken_for_whole(shard: Path, kept: fl
     cut.write_bytes(content[: int(last * kept)])
     with pytest.raises(MediaError, match=r"cut\.tar.*fetch it anew"):
         find_samples([cut])
+
+
+@pytest.mark.parametrize("damage", [b"x", b"\0"])
+@given(member=st.integers(1, 15))
+def test_a_shard_with_a_damaged_header_is_never_taken_for_whole(shard: Path, damage: bytes, member: int) -> None:
+    content = bytearray(shard.read_bytes())
+    with tarfile.open(shard) as archive:
+        header = archive.getmembers()[member].offset
+    content[header : header + 512] = damage * 512
+    damaged = shard.with_name("damaged.tar")
+    damaged.write_bytes(content)
+    with pytest.raises(MediaError, match=rf"damaged\.tar, from byte {header} on.*fetch it anew"):
+        find_samples([damaged])
 
 
 def test_compressed_shards_say_so(folder: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from comfyui_codi.codi_core.errors import ConfigError
-from comfyui_codi.codi_core.training.loop import STATE_NAME, Progress, Settings, TrainingError, train
+from comfyui_codi.codi_core.processes import LONGEST_WAIT
+from comfyui_codi.codi_core.training.loop import LOG_NAME, STATE_NAME, Progress, Settings, TrainingError, train
 
 SETTINGS = Settings(steps=12, batch=4, learning_rate=0.05, precision="fp32", save_every=5)
 
@@ -36,7 +38,7 @@ class Line(nn.Module):
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         self.calls += 1
-        noise = 0.1 * torch.randn(len(batch["x"]))
+        noise = 0.1 * torch.randn_like(batch["x"])
         loss = ((self.slope - 3) * batch["x"] + noise).square().mean()
         return {"loss": loss * float("nan") if self.calls == self.broken_at else loss}
 
@@ -61,6 +63,47 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: P
     assert resumed.frozen.item() == 1
 
 
+class Normalised(Line):
+    """The same behind a batch normalisation, of which a mean and a variance are kept."""
+
+    def __init__(self):
+        super().__init__()
+        self.normalisation = nn.BatchNorm1d(1)
+
+    def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        return super().forward({"x": self.normalisation(batch["x"][:, None])[:, 0]})
+
+
+def test_a_resumed_run_goes_on_with_the_statistics_of_batch_normalisation(tmp_path: Path) -> None:
+    def stop(progress: Progress) -> None:
+        if progress.step == 7:
+            raise StoppedError
+
+    whole, resumed = Normalised(), Normalised()
+    train("line", whole, SETTINGS, tmp_path / "whole")
+    with pytest.raises(StoppedError):
+        train("line", Normalised(), SETTINGS, tmp_path / "parted", stop)
+    train("line", resumed, SETTINGS, tmp_path / "parted")
+    assert whole.state_dict().keys() == resumed.state_dict().keys()
+    assert all(torch.equal(value, resumed.state_dict()[name]) for name, value in whole.state_dict().items())
+    assert int(resumed.normalisation.num_batches_tracked) == SETTINGS.steps
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_networks_are_trained_on_the_gpu_and_come_back(tmp_path: Path) -> None:
+    class Placed(Normalised):
+        def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+            places.update({self.slope.device.type, batch["x"].device.type})
+            return super().forward(batch)
+
+    places: set[str] = set()
+    line = Placed()
+    for steps in (5, 5):  # the second one goes on from the first one's state
+        train("line", line, replace(SETTINGS, steps=steps), tmp_path)
+    assert places == {"cuda"}
+    assert {value.device.type for value in line.state_dict().values()} == {"cpu"}
+
+
 def test_a_finished_run_gives_its_weights_without_another_step(tmp_path: Path) -> None:
     first, again = Line(), Line()
     train("line", first, SETTINGS, tmp_path)
@@ -70,9 +113,21 @@ def test_a_finished_run_gives_its_weights_without_another_step(tmp_path: Path) -
 
 
 def test_a_loss_that_is_no_number_stops_with_the_step_and_keeps_the_last_state(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"nan at step 7.*state of step 5 is kept"):
+    with pytest.raises(TrainingError, match=rf"nan at step 7; delete {tmp_path} and.*state of step 5 is kept"):
         train("line", Line(broken_at=8), SETTINGS, tmp_path)
     assert torch.load(tmp_path / STATE_NAME, weights_only=True)["step"] == 5
+
+
+def test_weights_are_not_changed_by_a_gradient_that_is_no_number(tmp_path: Path) -> None:
+    class Steep(Line):
+        def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+            """Of the root at 0 the gradient is infinite."""
+            return {"loss": super().forward(batch)["loss"] + (self.slope * 0).sqrt().sum()}
+
+    steep = Steep()
+    with pytest.raises(TrainingError, match=r"finite norm of the gradients, got nan at step 0"):
+        train("line", steep, SETTINGS, tmp_path)
+    assert steep.slope.item() == 0
 
 
 def test_ctrl_c_ends_the_step_saves_and_interrupts(tmp_path: Path) -> None:
@@ -92,9 +147,12 @@ def test_ctrl_c_ends_the_step_saves_and_interrupts(tmp_path: Path) -> None:
     assert torch.equal(whole.slope, resumed.slope)
 
 
-def test_steps_that_are_taken_again_are_logged_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stop_after", [3, 8])
+def test_steps_that_are_taken_again_are_logged_once(tmp_path: Path, stop_after: int) -> None:
+    """Also those of a run that was stopped before it saved anything."""
+
     def stop(progress: Progress) -> None:
-        if progress.step == 8:
+        if progress.step == stop_after:
             raise StoppedError
 
     with pytest.raises(StoppedError):
@@ -104,27 +162,42 @@ def test_steps_that_are_taken_again_are_logged_once(tmp_path: Path) -> None:
     assert steps == ["step", *map(str, range(1, 13))]
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("file write failed")])
-def test_a_full_disk_says_so_and_keeps_the_last_state(error: Exception, tmp_path: Path, monkeypatch) -> None:
-    save = torch.save
+def test_a_full_disk_says_so_and_keeps_the_last_state(tmp_path: Path, fill_disk) -> None:
+    def fill(progress: Progress) -> None:
+        if progress.step == 9:
+            fill_disk(1000)
 
-    def full(state: Any, path: Path) -> None:
-        if state["step"] > 5:
-            Path(path).write_bytes(b"half")
-            raise error
-        save(state, path)
+    with pytest.raises(TrainingError, match=r"cannot write .*state\.pt .*make room"):
+        train("line", Line(), SETTINGS, tmp_path, fill)
+    assert torch.load(tmp_path / STATE_NAME, weights_only=True)["step"] == 5
+    assert sorted(path.name for path in tmp_path.iterdir()) == [LOG_NAME, STATE_NAME]
 
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(TrainingError, match=r"cannot save the state of step 10 .*make room"):
-        train("line", Line(), SETTINGS, tmp_path / "run")
-    assert torch.load(tmp_path / "run" / STATE_NAME, weights_only=True)["step"] == 5
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["losses.csv", STATE_NAME]
+
+def test_a_disk_too_full_for_the_losses_says_so(tmp_path: Path, fill_disk) -> None:
+    log = tmp_path / LOG_NAME
+
+    def fill(progress: Progress) -> None:
+        if progress.step == 7:
+            fill_disk(log.stat().st_size)
+
+    with pytest.raises(TrainingError, match=r"cannot write .*losses\.csv .*make room"):
+        train("line", Line(), SETTINGS, tmp_path, fill)
+    assert torch.load(tmp_path / STATE_NAME, weights_only=True)["step"] == 5
 
 
 def test_other_settings_are_refused_in_the_same_folder(tmp_path: Path) -> None:
     train("line", Line(), SETTINGS, tmp_path)
     with pytest.raises(ConfigError, match=r"started with .*'batch': 4.*go on with the same"):
         train("line", Line(), Settings(steps=12, batch=5, precision="fp32"), tmp_path)
+
+
+def test_another_number_of_processes_is_refused_in_the_same_folder(tmp_path: Path) -> None:
+    train("line", Line(), SETTINGS, tmp_path)
+    state = torch.load(tmp_path / STATE_NAME, weights_only=True)
+    state["settings"]["processes"] = 2
+    torch.save(state, tmp_path / STATE_NAME)
+    with pytest.raises(ConfigError, match=r"started with .*'processes': 2.*got .*'processes': 1"):
+        train("line", Line(), SETTINGS, tmp_path)
 
 
 def test_every_step_is_reported_and_logged(tmp_path: Path) -> None:
@@ -144,6 +217,7 @@ def test_two_processes_learn_what_one_learns_from_twice_the_batch(tiny_folder, t
         ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
         assert ended.returncode == 0, ended.stderr[-3000:]
         assert f'"processes": {count}' in ended.stdout
+        assert f'"longest_wait": "{LONGEST_WAIT}"' in ended.stdout
     for name in ("bridge", "align"):
         losses = [_column(tmp_path / f"{count}/{name}/losses.csv") for count in (1, 2)]
         assert losses[0] == pytest.approx(losses[1], rel=1e-3)

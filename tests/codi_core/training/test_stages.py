@@ -8,19 +8,20 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from comfyui_codi.codi_core.config import mini, tiny
-from comfyui_codi.codi_core.errors import ConfigError
+from comfyui_codi.codi_core.config import mini, official, tiny
+from comfyui_codi.codi_core.errors import CheckpointError, ConfigError
 from comfyui_codi.codi_core.modality import Modality
+from comfyui_codi.codi_core.parts import build_part, load_part, save_part
 from comfyui_codi.codi_core.pipeline import BUNDLED, CoDiPipeline
 from comfyui_codi.codi_core.training.command import train_command
-from comfyui_codi.codi_core.training.stages import Stage, run_stage, tasks
+from comfyui_codi.codi_core.training.stages import CHOSEN, Stage, TaskSettings, run_stage, tasks
 from comfyui_codi.codi_core.training.workshop import prepare
 
 SHORT = {"steps": 1, "batch": 2, "rows": 4, "precision": "fp32"}
@@ -105,6 +106,95 @@ def test_the_command_names_unknown_stages_tasks_and_settings(folder: Path, tmp_p
     config.write_text(json.dumps({"clip": {"stepz": 1}}))
     with pytest.raises(ConfigError, match=r"unknown setting of clip 'stepz'.*steps, batch"):
         train_command("bridge", folder, "mini", None, config)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"clip": 5}, r"wanted settings by name for clip, .*got 5"),
+        ({"clip": {"steps": "20000"}}, r"wanted a whole number above 0 as steps of clip, got '20000'"),
+        ({"clip": {"batch": 0}}, r"above 0 as batch of clip, got 0"),
+        ({"clip": {"save_every": 0}}, r"above 0 as save_every of clip, got 0"),
+        ({"clip": {"rows": 2.5}}, r"above 1 as rows of clip, got 2\.5"),
+        ({"clip": {"rows": 1}}, r"above 1 as rows of clip, got 1"),
+        ({"clip": {"steps": True}}, r"above 0 as steps of clip, got True"),
+        ({"clip": {"learning_rate": float("nan")}}, r"wanted a number above 0 as learning_rate of clip, got nan"),
+        ({"clip": {"warmup": 5}}, r"wanted a number from 0 to 1 as warmup of clip, got 5"),
+        ({"clip": {"precision": ["fp32"]}}, r"wanted one of fp32, bf16 as precision of clip, got \['fp32'\]"),
+        ({"clip": {"seed": None}}, r"wanted a whole number as seed of clip, got None"),
+    ],
+)
+def test_values_that_a_setting_cannot_have_are_refused_before_anything_is_made(
+    settings: dict, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run_stage(tmp_path / "new", "bridge", mini(), settings)
+    assert not (tmp_path / "new").exists()
+
+
+def test_every_setting_but_the_digest_of_the_data_is_chosen_by_users() -> None:
+    assert {*CHOSEN, "data"} == {field.name for field in fields(TaskSettings)}
+    for planned in tasks(mini()).values():
+        for task in planned.values():
+            chosen = {name: getattr(task.settings, name) for name in CHOSEN}
+            assert all(CHOSEN[name][1](value) for name, value in chosen.items() if (name, value) != ("rows", 0))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"wanted settings per task as JSON in .*settings\.json, got: .*No such file"),
+        ("{", r"wanted settings per task as JSON in .*settings\.json, got: .*line 1"),
+        ("[1]", r"wanted a JSON object of settings per task in .*settings\.json, got \[1\]"),
+    ],
+)
+def test_a_settings_file_that_cannot_be_used_is_told_as_one(content: str | None, message: str, tmp_path: Path) -> None:
+    config = tmp_path / "settings.json"
+    if content is not None:
+        config.write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        train_command("bridge", tmp_path / "new", "mini", None, config)
+
+
+def test_unknown_names_are_refused_before_a_folder_is_made(tmp_path: Path) -> None:
+    for stage, only in (("polish", None), ("bridge", "nose")):
+        with pytest.raises(ConfigError, match="unknown"):
+            train_command(stage, tmp_path / "new", "mini", only, None)
+    assert not (tmp_path / "new").exists()
+
+
+def test_modalities_that_share_a_diffuser_train_it_in_a_task_each() -> None:
+    named = {f"diffuser_{modality}" for modality in Modality}
+    assert named == set(tasks(mini())[Stage.DIFFUSE]) == set(tasks(official())[Stage.DIFFUSE])
+    for name in ("diffuser_image", "diffuser_video"):
+        assert tasks(official())[Stage.DIFFUSE][name].parts == ("diffuser_vision",)
+
+
+def test_weights_without_environments_are_aligned_with_fresh_ones(folder: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(folder, model, ignore=shutil.ignore_patterns("runs", "tables"))
+    released = {}
+    for name in ("diffuser_image", "diffuser_text"):
+        arguments = {**mini().parts[name], "environment": None}
+        part = build_part(name, arguments)
+        save_part(model, name, part, arguments, torch.float32)
+        released[name] = part.state_dict()
+    run_stage(model, "align", mini(), {"image-text": SHORT}, "image-text")
+    for name, before in released.items():
+        after = load_part(model, name, mini().parts[name], torch.float32, "cpu").state_dict()
+        assert all(torch.equal(value, after[key]) for key, value in before.items())
+        added = after.keys() - before.keys()
+        assert added
+        assert all(".connector." in key or key.startswith("environment_encoder.") for key in added)
+
+
+def test_diffusers_that_do_not_fit_are_told_before_a_table_is_made(folder: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(folder, model, ignore=shutil.ignore_patterns("runs", "tables"))
+    shutil.copy(model / "diffuser_audio/model.safetensors", model / "diffuser_text/model.safetensors")
+    with pytest.raises(CheckpointError, match=r"diffuser_text.*do not fit"):
+        run_stage(model, "align", mini(), {"image-text": SHORT}, "image-text")
+    assert not (model / "tables").exists()
 
 
 def test_the_official_size_goes_on_from_a_converted_model(tmp_path: Path) -> None:

@@ -6,8 +6,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from comfyui_codi.codi_core.config import mini
+import pytest
+
+from comfyui_codi.codi_core.config import mini, tiny
+from comfyui_codi.codi_core.errors import ConfigError
 from comfyui_codi.codi_core.modality import Modality
+from comfyui_codi.codi_core.parts import write_index
 from comfyui_codi.codi_core.pipeline import BUNDLED
 from comfyui_codi.codi_core.training.workshop import measure_scale, prepare
 
@@ -31,3 +35,9 @@ def test_a_new_folder_gets_tokenizers_that_fit_the_preset(tmp_path: Path) -> Non
     assert text_autoencoder.decoded(tokens).strip() == sentence
     ids, _ = text_autoencoder.encoder_ids([sentence])
     assert text_autoencoder.tokenizer_encoder.unk_token_id not in ids
+
+
+def test_a_folder_of_another_model_is_refused(tmp_path: Path) -> None:
+    write_index(tiny(), tmp_path)
+    with pytest.raises(ConfigError, match=r"wanted a model folder of codi-mini, got .* of tiny; name the preset"):
+        prepare(tmp_path, mini())

@@ -6,6 +6,7 @@ import copy
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -33,4 +34,7 @@ for name, objective in objectives.items():
     if processes().is_main_process:
         trained = {key: value.detach() for key, value in objective.named_parameters() if value.requires_grad}
         save_file(trained, Path(folder) / f"{name}.safetensors")
-print(json.dumps({"processes": processes().num_processes, "threads": torch.get_num_threads()}))
+together: Any = torch.distributed.group.WORLD
+told = {"processes": processes().num_processes, "threads": torch.get_num_threads()}
+told["longest_wait"] = str(together._get_backend(torch.device("cpu")).options._timeout)
+print(json.dumps(told))
