@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import uuid4
 
+from ..codi_core.errors import ShapeError
 from ..codi_core.host_values import to_host_audio, to_host_frames, to_host_image
 from ..codi_core.modality import Modality
 from ..codi_core.pipeline import CoDiPipeline
@@ -28,10 +29,19 @@ def _decode_schema(modality: Modality, *outputs: io.Output, more_inputs: tuple[i
     )
 
 
-def stereo(audio: dict[str, Any], row: int) -> dict[str, Any]:
-    """One row of an AUDIO with two channels: the host writes one channel 3 dB too quiet into a video."""
-    waveform = audio["waveform"][row : row + 1]
-    return {**audio, "waveform": waveform.expand(-1, 2, -1) if waveform.shape[1] == 1 else waveform[:, :2]}
+def sounds_for(audio: dict[str, Any], videos: int) -> list[dict[str, Any]]:
+    """A row of an AUDIO for each of so many videos, with two channels: the host writes one channel 3 dB too quiet.
+
+    One sound serves them all. Raises ShapeError for another number of sounds than one, or one for each.
+    """
+    waveform = audio["waveform"]
+    if len(waveform) not in (1, videos):
+        raise ShapeError(
+            f"wanted 1 sound, or {videos} of them, one for each video, got {len(waveform)}; connect as many, or one "
+            "for all"
+        )
+    stereo = waveform.expand(-1, 2, -1) if waveform.shape[1] == 1 else waveform[:, :2]
+    return [{**audio, "waveform": row[None]} for row in stereo.expand(videos, -1, -1)]
 
 
 def _preview(video: Any) -> Any:
@@ -72,15 +82,16 @@ class DecodeVideo(io.ComfyNode):
     def execute(cls, model: CoDiPipeline, latents: Latents, audio: dict[str, Any] | None = None) -> io.NodeOutput:
         made = model.decode(latents, Modality.VIDEO)
         clips = [to_host_frames(Frames(row[None], made.frames_per_second)) for row in made.pixels]
+        sounds = sounds_for(audio, len(clips)) if audio else [None] * len(clips)
         videos = [
             InputImpl.VideoFromComponents(
                 Types.VideoComponents(
                     images=clip,
                     frame_rate=made.frames_per_second,
-                    audio=stereo(audio, row) if audio else None,
+                    audio=sound,
                 )
             )
-            for row, clip in enumerate(clips)
+            for clip, sound in zip(clips, sounds, strict=True)
         ]
         return io.NodeOutput(videos, clips, ui=ui.PreviewVideo([_preview(video) for video in videos]))
 

@@ -96,8 +96,9 @@ else:
         return PromptServer.instance.client_id is not None
 
     def send_event(name: str, content: dict[str, Any]) -> None:
-        """Tell the editor that waits for this run."""
-        PromptServer.instance.send_sync(name, content, PromptServer.instance.client_id)
+        """Tell the editor that waits for this run, and which one it is, as the host's own events do."""
+        server = PromptServer.instance
+        server.send_sync(name, {**content, "prompt_id": server.last_prompt_id}, server.client_id)
 
     FETCHED = {
         getattr(torch.nn, name): getattr(comfy.ops.disable_weight_init, name)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..codi_core.geometry import latent_shape
 from ..codi_core.modality import Modality
-from ..codi_core.native import from_grid, to_grid
+from ..codi_core.native import from_grid, modalities_in, to_grid
 from ..codi_core.pipeline import CoDiPipeline
 from ..codi_core.sampling import noise_generator, starting_noise
 from ..codi_core.values import OutputSize
@@ -115,7 +115,8 @@ class NativeNoise:
         self.seed = seed
 
     def generate_noise(self, latent: dict[str, Any]) -> Any:
+        """Raises ShapeError for a LATENT that doesn't say which modalities it holds."""
         tensors = []
-        for modality, each in zip(latent["codi_modalities"], unnested(latent["samples"]), strict=True):
+        for modality, each in zip(modalities_in(latent), unnested(latent["samples"]), strict=True):
             tensors.append(starting_noise(each.shape[1:], len(each), noise_generator(self.seed, modality)))
         return nested(tensors)

@@ -11,12 +11,12 @@ from ..codi_core.pipeline import CoDiPipeline
 from ..codi_core.values import Latents, OutputSize
 from .encode import media_input
 from .host import CoDiLatents, CoDiModel, io, schema
+from .sample import PIXELS
 
 
 class EncodeLatents(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        pixels: dict[str, Any] = {"default": 0, "min": 0, "max": 2048, "step": 8, "optional": True}
         return schema(
             node_id="EncodeLatents",
             display_name="Encode to Latents",
@@ -37,12 +37,12 @@ class EncodeLatents(io.ComfyNode):
                 io.Int.Input(
                     "width",
                     tooltip="Width of image and video in pixels; what sticks out is cut. 0: as the model was trained.",
-                    **pixels,
+                    **PIXELS,
                 ),
                 io.Int.Input(
                     "height",
                     tooltip="Height of image and video in pixels; what sticks out is cut. 0: as the model was trained.",
-                    **pixels,
+                    **PIXELS,
                 ),
             ],
             outputs=[CoDiLatents.Output("latents", tooltip="For the input known of a Joint Sampler.")],
@@ -63,7 +63,8 @@ class MaskLatents(io.ComfyNode):
         return schema(
             node_id="MaskLatents",
             display_name="Mask in Time",
-            description="Chooses a span of a video or sound that a Joint Sampler makes anew; the rest is kept.",
+            description="Chooses a span of a video or sound that a Joint Sampler makes anew. The rest is kept, and so "
+            "is whatever else is known and has no mask.",
             inputs=[
                 CoDiModel.Input("model", tooltip="The model that made the latents."),
                 CoDiLatents.Input("latents", tooltip="From Encode to Latents, or from another Joint Sampler."),

@@ -23,6 +23,8 @@ from .live import Live
 MADE_BY_DEFAULT = (Modality.VIDEO, Modality.AUDIO)
 UNSET = -1.0
 """Guidance that is left to the next in line: own of the modality, common, the model's."""
+PIXELS: dict[str, Any] = {"default": 0, "min": 0, "max": 2048, "step": 8, "optional": True}
+"""Of fields for a width or height."""
 
 
 def _guidance_name(modality: Modality) -> str:
@@ -48,10 +50,9 @@ def choice_inputs() -> list[io.Boolean.Input]:
 
 def size_inputs() -> list[io.Int.Input | io.Float.Input]:
     """Fields of OutputSize; 0 stands for the model's own default."""
-    pixels = {"default": 0, "min": 0, "max": 2048, "step": 8, "optional": True}
     return [
-        io.Int.Input("width", tooltip="Width of image and video in pixels. 0: as the model was trained.", **pixels),
-        io.Int.Input("height", tooltip="Height of image and video in pixels. 0: as the model was trained.", **pixels),
+        io.Int.Input("width", tooltip="Width of image and video in pixels. 0: as the model was trained.", **PIXELS),
+        io.Int.Input("height", tooltip="Height of image and video in pixels. 0: as the model was trained.", **PIXELS),
         io.Int.Input(
             "frames",
             default=0,
@@ -183,7 +184,7 @@ class JointSampler(io.ComfyNode):
                     step=0.05,
                     optional=True,
                     tooltip="How much of what is known changes. 0: it is kept. 1: it is made anew. In between it is "
-                    "changed the more the higher it is.",
+                    "changed the more the higher it is. Where anything has a mask, what has none is kept.",
                 ),
                 # Apart from its like: saved workflows rely on the order in which inputs came.
                 io.Float.Input(
@@ -233,16 +234,15 @@ class JointSampler(io.ComfyNode):
         def scale(modality: Modality) -> float:
             own = per_modality.get(_guidance_name(modality), UNSET)
             in_line = (own, guidance, model.config.modalities[modality].guidance)
-            return next(scale for scale in in_line if scale >= 0)
+            return next(scale for scale in in_line if scale != UNSET)
 
         chosen = [modality for modality in Modality if per_modality[modality]]
-        made = {*chosen, *(known.samples if known is not None else ())}
         latents = model.sample(
             condition,
             to=chosen,
             size=output_size(width, height, frames, seconds),
             steps=steps,
-            guidance={modality: scale(modality) for modality in made},
+            guidance={modality: scale(modality) for modality in model.config.modalities},
             scheduler=scheduler,
             coupling=Coupling(weight=coupling, start=coupling_start, interval=coupling_interval, lead=coupling_lead),
             known=known,

@@ -8,6 +8,7 @@ from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from editor import READY, launch_chromium, open_editor
@@ -23,9 +24,10 @@ WORKFLOWS = Path(__file__).parent.parent.parent / "workflows"
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
 WITHOUT_WEIGHTS = {"official_checkpoint"}
 """Those of a model that doesn't come with the pack: the editor says which one, on loading or else when they are run."""
-OF_THE_EDITOR = ("404", "/api/jobs", "[Jobs API]", "https://huggingface.co/Comfy-Org")
+OF_THE_EDITOR = ("404", "/api/jobs", "[Jobs API]", "https://huggingface.co/Comfy-Org", "never set up")
 """An empty profile lacks files that the editor asks for; one newer than its host asks for jobs that the host doesn't
-know, and looks for the models of the graph that it opens by itself."""
+know, and looks for the models of the graph that it opens by itself. Leaving a subgraph, it cleans up what isn't there.
+"""
 LOAD = """async graph => {
     await app.loadGraphData(JSON.parse(graph));
     await new Promise(done => setTimeout(done, 1000));
@@ -91,6 +93,16 @@ TYPES = "() => app.graph.nodes.map(node => node.type).sort()"
 TEXT_IS_SHOWN = """() => {
     const node = app.graph.nodes.find(node => node.type === "DecodeText");
     return node.widgets[0].element.value === app.nodeOutputs[node.id].text.join("\\n");
+}"""
+
+TEXT_FIELDS = """() => {
+    const nodes = graph => graph.nodes.flatMap(node => [node, ...node.subgraph ? nodes(node.subgraph) : []]);
+    return nodes(app.rootGraph).filter(node => node.type === "DecodeText").map(node => node.widgets[0].element.value);
+}"""
+ENCLOSE = """types => {
+    const { node, subgraph } = app.graph.convertToSubgraph(new Set(app.graph.nodes.filter(
+        node => types.includes(node.type))));
+    app.canvas.openSubgraph?.(subgraph, node) ?? app.canvas.setGraph(subgraph);
 }"""
 
 
@@ -227,6 +239,58 @@ def test_drafts_are_shown_while_outputs_are_made_and_none_stays(comfyui, chromiu
     page.wait_for_function("() => !document.querySelector('.codi-output')")
     assert frontend.complaints == []
     page.close()
+
+
+def test_a_run_shows_nothing_in_another_workflow_and_everything_when_its_own_is_opened_again(frontend):
+    page = frontend.page
+    frontend.load("any_to_all")
+    page.evaluate(SET_STEPS, 14)
+    own = page.evaluate("() => JSON.stringify(app.graph.serialize())")
+    page.evaluate(START)
+    page.wait_for_function(DRAFTS, arg=1)
+    page.evaluate(LOAD, json.dumps(json.loads(own) | {"id": str(uuid4())}))
+    assert page.locator(".codi-output").count() == 0
+    drafts = page.evaluate("""() => new Promise(done => {
+        app.api.addEventListener("codi.progress", () => setTimeout(
+            () => done(document.querySelectorAll(".codi-output").length)), { once: true });
+    })""")
+    assert drafts == 0
+    assert page.evaluate("() => window.end") == "success"
+    page.wait_for_timeout(500)
+    assert page.evaluate(TEXT_FIELDS) == [""]
+    page.evaluate(LOAD, own)
+    page.wait_for_function(TEXT_IS_SHOWN)
+    page.wait_for_function(WAVEFORM_IS_DRAWN)
+    assert page.evaluate(TEXT_FIELDS) != [""]
+    assert frontend.complaints == []
+
+
+def test_in_a_subgraph_drafts_go_away_and_results_are_shown_again(frontend):
+    page = frontend.page
+    frontend.load("any_to_all")
+    page.evaluate(SET_STEPS, 15)
+    page.evaluate(ENCLOSE, ["JointSampler", "DecodeText"])
+    page.evaluate(START)
+    page.wait_for_function(DRAFTS, arg=1)
+    assert page.evaluate("() => window.end") == "success"
+    page.wait_for_function("() => !document.querySelector('.codi-output')")
+    (told,) = page.evaluate(TEXT_FIELDS)
+    assert told
+    page.evaluate(LOAD, page.evaluate("() => JSON.stringify(app.rootGraph.serialize())"))
+    assert page.evaluate(TEXT_FIELDS) == [told]
+    assert frontend.complaints == []
+
+
+def test_what_a_download_says_at_its_end_is_shown(frontend):
+    told = frontend.page.evaluate("""() => {
+        const node = LiteGraph.createNode("DownloadCoDi");
+        app.graph.add(node);
+        const output = { text: ["Press R, then choose official in Load CoDi."] };
+        app.api.dispatchCustomEvent("executed", { node: node.id, display_node: node.id, output });
+        return node.widgets.find(widget => widget.name === "codi_text").element.value;
+    }""")
+    assert told == "Press R, then choose official in Load CoDi."
+    assert frontend.complaints == []
 
 
 @BOTH_MODES

@@ -218,13 +218,14 @@ def test_comfyuis_samplers_make_what_joint_sampler_makes(comfyui, sampler, toler
 
 
 def test_comfyuis_sampler_keeps_what_a_mask_keeps(comfyui):
-    """KSampler makes a span of a sound anew, and another sampler than ours takes part."""
-    prompt = native_prompt([Modality.AUDIO], "dpmpp_2m", 6, 2.0)
+    """KSampler makes a span of a sound anew and a picture beside it, and keeps a text that has no mask."""
+    prompt = native_prompt([Modality.AUDIO, Modality.IMAGE], "dpmpp_2m", 6, 2.0)
     for name in ("KSamplerSelect", "BasicScheduler", "CFGGuider", "NativeNoise", "SamplerCustomAdvanced"):
         del prompt[name]
     nodes: dict[str, dict[str, Any]] = {
         "LoadAudio": {"audio": "example_sound.flac"},
-        "EncodeLatents": {"model": ["LoadCoDi", 0], "media": ["LoadAudio", 0]},
+        "text": {"model": ["LoadCoDi", 0], "media": "a red circle"},
+        "EncodeLatents": {"model": ["LoadCoDi", 0], "media": ["LoadAudio", 0], "others": ["text", 0]},
         "MaskLatents": {
             "model": ["LoadCoDi", 0],
             "latents": ["EncodeLatents", 0],
@@ -246,14 +247,28 @@ def test_comfyuis_sampler_keeps_what_a_mask_keeps(comfyui):
         },
     }
     prompt |= {name: {"class_type": name, "inputs": inputs} for name, inputs in nodes.items()}
+    prompt["text"]["class_type"] = "EncodeLatents"
     prompt["NativeModel"]["inputs"]["known"] = ["MaskLatents", 0]
     prompt["LatentsFromNative"]["inputs"]["latent"] = ["KSampler", 0]
-    made = saved_latents(comfyui, prompt)["audio"]
+    made = saved_latents(comfyui, prompt)
     prompt["SaveLatents"]["inputs"]["latents"] = ["EncodeLatents", 0]
-    before = saved_latents(comfyui, prompt)["audio"]
-    changed = (made - before).abs().amax(dim=(0, 1, 3)) > 1e-4
+    before = saved_latents(comfyui, prompt)
+    assert set(made) == {Modality.TEXT, Modality.IMAGE, Modality.AUDIO}
+    assert_close(made["text"], before["text"])
+    assert made["image"].std() > 0.1
+    changed = (made["audio"] - before["audio"]).abs().amax(dim=(0, 1, 3)) > 1e-4
     middle_s = (torch.arange(len(changed)) + 0.5) * 0.08
     assert changed.tolist() == ((middle_s >= 0.8) & (middle_s < 1.6)).tolist()
+
+
+def test_native_noise_for_a_latent_of_another_kind_says_what_to_connect(comfyui):
+    prompt = native_prompt([Modality.IMAGE], "euler", 2, 2.0)
+    empty = {"width": 64, "height": 64, "batch_size": 1}
+    prompt["EmptyLatentImage"] = {"class_type": "EmptyLatentImage", "inputs": empty}
+    prompt["SamplerCustomAdvanced"]["inputs"]["latent_image"] = ["EmptyLatentImage", 0]
+    told = messages(comfyui.run(prompt))["execution_error"]
+    assert told["node_type"] == "SamplerCustomAdvanced"
+    assert "wanted a LATENT that began at Native Model" in told["exception_message"]
 
 
 def test_a_mistake_reaches_the_user_in_our_words(comfyui):

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { parsed, pointOf, sharesAt, sharesOf, TRIANGLE, withShare, written } from "../../web/js/weights.js";
 
@@ -22,18 +23,12 @@ function close(one, other) {
   one.forEach((each, index) => assert.ok(Math.abs(each - other[index]) < 1e-9, `${one} against ${other}`));
 }
 
-test("an empty field weighs all alike", () => {
-  assert.deepEqual(parsed("", 3), [1, 1, 1]);
-  assert.deepEqual(parsed("  ", 2), [1, 1]);
-});
-
-test("weights that are missing count as 0", () => assert.deepEqual(parsed("2, 1", 3), [2, 1, 0]));
-
-test("what is no list of weights is told apart", () => {
-  for (const text of ["a", "1,,2", "1, -1", "1, inf", "Infinity", "1, 1, 1, 1", "1;2"]) assert.equal(parsed(text, 3), null);
-});
-
-test("weights that are all zero have no shares", () => assert.equal(sharesOf([0, 0]), null));
+for (const { text, count, shares } of JSON.parse(readFileSync(new URL("weights.json", import.meta.url), "utf8"))) {
+  test(`"${text}" for ${count} is what it is for the node`, () => {
+    const weights = parsed(text, count);
+    assert.deepEqual(weights && sharesOf(weights), shares);
+  });
+}
 
 test("one share is set and the others keep their ratio", () => {
   for (let round = 0; round < CASES; round++) {

@@ -51,6 +51,7 @@ class Mixing {
     const weights = parsed(String(this.field.value ?? ""), names.length);
     const shares = weights && sharesOf(weights);
     this.shown.toggleAttribute("data-wrong", !shares);
+    this.shown.title = shares ? "" : (this.field.tooltip ?? "");
     this.shares = shares ?? names.map(() => 1 / names.length);
     this.rows.forEach((row, index) => row.set(this.shares[index]));
     if (!this.point) return;

@@ -1,11 +1,24 @@
 // What the panels on nodes share. No side effects: ComfyUI imports every file of this folder.
 import { app } from "../../../scripts/app.js";
 
+/** The open workflow's graph, also while one of its subgraphs is looked at. */
+export function openGraph() {
+  return app.rootGraph ?? app.graph;
+}
+
 /** The node of an id, which is a path such as "9:5" for one in a subgraph; undefined if it isn't in the open graph. */
 export function nodeOf(id) {
   return String(id)
     .split(":")
-    .reduce((found, part) => (found?.subgraph ?? found)?.getNodeById?.(part), app.rootGraph ?? app.graph);
+    .reduce((found, part) => (found?.subgraph ?? found)?.getNodeById?.(part), openGraph());
+}
+
+/** Every node of the open graph and of its subgraphs, as [id, node]. */
+export function* nodesOf(graph = openGraph(), path = "") {
+  for (const node of graph.nodes) {
+    yield [`${path}${node.id}`, node];
+    if (node.subgraph) yield* nodesOf(node.subgraph, `${path}${node.id}:`);
+  }
 }
 
 /** A new element with a class, a text and attributes. */

@@ -2,11 +2,14 @@
 // be shown; sound and text do.
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
-import { addPanel } from "./panels.js";
+import { addPanel, nodesOf, openGraph } from "./panels.js";
+import { nodeOfEvent, workflowOf } from "./runs.js";
 
-const SHOWING = new Set(["DecodeImage", "DecodeVideo", "DecodeAudio", "DecodeText", "CompareSimilarity"]);
+/** Nodes that show a text. */
+const TELLING = new Set(["DecodeText", "DownloadCoDi"]);
+const SHOWING = new Set([...TELLING, "DecodeImage", "DecodeVideo", "DecodeAudio", "CompareSimilarity"]);
 
-/** A read-only field for what Decode Text made. */
+/** A read-only field for what a node tells. */
 function addTextField(node) {
   const field = document.createElement("textarea");
   field.readOnly = true;
@@ -22,21 +25,22 @@ function addTextField(node) {
  * Where the browser keeps a node's last result as long as its tab is open. Not in the workflow: results are no part of
  * it.
  */
-function keyOf(node) {
-  return `codi.result.${app.graph.id}.${node.id}`;
+function keyOf(workflow, id) {
+  return `codi.result.${workflow}.${id}`;
 }
 
-function keep(node, output) {
+/** Also of other workflows than the open one, which are shown it when they are opened again. */
+function keep({ prompt_id: run, display_node: shown, node, output }) {
   try {
-    sessionStorage.setItem(keyOf(node), JSON.stringify(output));
+    sessionStorage.setItem(keyOf(workflowOf(run), shown ?? node), JSON.stringify(output));
   } catch {
     // The store is full or forbidden; the result is shown all the same.
   }
 }
 
 /** The last result of a node, unless the server has thrown its files away. */
-async function kept(node) {
-  const output = JSON.parse(sessionStorage.getItem(keyOf(node)) ?? "null");
+async function kept(workflow, id) {
+  const output = JSON.parse(sessionStorage.getItem(keyOf(workflow, id)) ?? "null");
   const files = [...(output?.images ?? []), ...(output?.audio ?? [])];
   const found = await Promise.all(
     files.map(async (file) => (await api.fetchApi(`/view?${new URLSearchParams(file)}`, { method: "HEAD" })).ok),
@@ -44,31 +48,40 @@ async function kept(node) {
   return found.every(Boolean) ? output : null;
 }
 
+const fields = new WeakMap();
+
 app.registerExtension({
   name: "CoDi.Previews",
+
+  setup() {
+    api.addEventListener("executed", ({ detail }) => {
+      // Nodes that show nothing tell of it, too.
+      if (!detail.output) return;
+      keep(detail);
+      const field = fields.get(nodeOfEvent(detail));
+      if (field) field.value = detail.output.text?.join("\n") ?? "";
+    });
+  },
 
   beforeRegisterNodeDef(nodeType, nodeData) {
     if (nodeData.name === "DecodeAudio") nodeData.input.required.audioUI = ["AUDIO_UI", {}];
   },
 
   nodeCreated(node) {
-    if (!SHOWING.has(node.comfyClass)) return;
     // Nodes 2.0 otherwise takes a video for a picture unless the node also has a video input.
     if (node.comfyClass === "DecodeVideo") node.previewMediaType = "video";
-    const field = node.comfyClass === "DecodeText" ? addTextField(node) : undefined;
-    const previous = node.onExecuted;
-    node.onExecuted = function (output) {
-      previous?.apply(this, arguments);
-      if (field) field.value = output.text?.join("\n") ?? "";
-      keep(node, output);
-    };
+    if (TELLING.has(node.comfyClass)) fields.set(node, addTextField(node));
   },
 
   async afterConfigureGraph() {
-    for (const node of app.graph.nodes.filter((each) => SHOWING.has(each.comfyClass))) {
-      const output = await kept(node);
+    const workflow = openGraph().id;
+    for (const [id, node] of nodesOf()) {
+      if (!SHOWING.has(node.comfyClass)) continue;
+      const output = await kept(workflow, id);
+      // Another workflow may have been opened meanwhile.
+      if (openGraph().id !== workflow) return;
       // As the server would tell of it; then the editor shows it in its own way, which differs from version to version.
-      if (output) api.dispatchCustomEvent("executed", { node: node.id, display_node: node.id, output });
+      if (output) api.dispatchCustomEvent("executed", { node: id, display_node: id, output });
     }
   },
 });

@@ -1,7 +1,8 @@
 // Shows on a Joint Sampler how far each output is and what it is becoming, while the sampler runs.
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
-import { addPanel, addStyle, element, nameOf, nodeOf } from "./panels.js";
+import { addPanel, addStyle, element, nameOf } from "./panels.js";
+import { nodeOfEvent } from "./runs.js";
 
 const FRAME_MS = 125;
 const HEIGHT = 190;
@@ -35,6 +36,9 @@ class Output {
   }
 }
 
+/** Those that show something. */
+const drafting = new Set();
+
 /** All the outputs of a run. */
 class Progress {
   constructor(node) {
@@ -50,6 +54,7 @@ class Progress {
   }
 
   update(modalities) {
+    drafting.add(this);
     for (const [modality, news] of Object.entries(modalities)) {
       if (!(modality in this.outputs)) {
         this.outputs[modality] = new Output(nameOf(this.node, modality));
@@ -66,6 +71,7 @@ class Progress {
   }
 
   clear() {
+    drafting.delete(this);
     clearInterval(this.timer);
     this.timer = undefined;
     this.outputs = {};
@@ -80,11 +86,11 @@ app.registerExtension({
 
   setup() {
     addStyle();
-    api.addEventListener("codi.progress", ({ detail }) => panels.get(nodeOf(detail.node))?.update(detail.modalities));
+    api.addEventListener("codi.progress", ({ detail }) => panels.get(nodeOfEvent(detail))?.update(detail.modalities));
     // However a run ends, no draft stays.
     for (const end of ["execution_start", "execution_success", "execution_error", "execution_interrupted"])
       api.addEventListener(end, () => {
-        for (const node of app.graph.nodes) panels.get(node)?.clear();
+        for (const progress of drafting) progress.clear();
       });
   },
 

@@ -3,6 +3,7 @@ import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 import { addPanel, addStyle, element } from "./panels.js";
 import { peaks } from "./peaks.js";
+import { nodeOfEvent } from "./runs.js";
 
 const HEIGHT = 48;
 const COLUMNS = 400;
@@ -56,18 +57,19 @@ class Waveform {
   }
 }
 
+const panels = new WeakMap();
+
 app.registerExtension({
   name: "CoDi.Waveform",
 
-  setup: addStyle,
+  setup() {
+    addStyle();
+    api.addEventListener("executed", ({ detail }) => {
+      if (detail.output?.audio?.length) panels.get(nodeOfEvent(detail))?.show(detail.output.audio[0]);
+    });
+  },
 
   nodeCreated(node) {
-    if (node.comfyClass !== "DecodeAudio") return;
-    const waveform = new Waveform(node);
-    const previous = node.onExecuted;
-    node.onExecuted = function (output) {
-      previous?.apply(this, arguments);
-      if (output.audio?.length) waveform.show(output.audio[0]);
-    };
+    if (node.comfyClass === "DecodeAudio") panels.set(node, new Waveform(node));
   },
 });

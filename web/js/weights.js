@@ -9,12 +9,11 @@ export const TRIANGLE = [
   [1, HEIGHT],
 ];
 
-/** The weights in a text such as "1, 0.5", filled up with 0; equal ones of an empty text; null if it holds others. */
+/** The weights in a text such as "1, 0.5", equal ones of an empty text; null unless it holds `count` of them. */
 export function parsed(text, count) {
   if (!text.trim()) return Array(count).fill(1);
   const weights = text.split(",").map((part) => (part.trim() ? Number(part) : NaN));
-  if (weights.length > count || !weights.every((weight) => weight >= 0 && weight < Infinity)) return null;
-  return [...weights, ...Array(count - weights.length).fill(0)];
+  return weights.length === count && weights.every((weight) => weight >= 0 && weight < Infinity) ? weights : null;
 }
 
 /** Shares of weights; null if all are zero. */
