@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from .errors import CoDiError, ConfigError, choose
+from .errors import CoDiError, choose
 from .modality import Modality
 
 app = typer.Typer(
@@ -25,6 +25,8 @@ DType = Annotated[
 ]
 OUTPUT_DIR = Path("output")
 PROMPTS = list(Modality)
+EXTRAS = {"torch": "standalone", "torchaudio": "standalone", "matplotlib": "evaluate"}
+"""What an installation for ComfyUI lacks, and with which extra it comes."""
 
 
 class PairingWeights(TyperCommand):
@@ -211,10 +213,7 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure what a model of the procedural world can do; a run that was stopped goes on where it was."""
-    try:
-        from .evaluation.command import evaluate_command
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"evaluations need {error.name}; pip install 'comfyui-codi[evaluate]'") from error
+    from .evaluation.command import evaluate_command
 
     evaluate_command(
         what,
@@ -233,7 +232,12 @@ def evaluate(
 
 @app.command("convert")
 def convert_checkpoints(
-    files: Annotated[list[Path], typer.Argument(metavar="SRC… DEST", help="Official .pth files, then a folder.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="[SRC…] DEST", help="Official .pth files, then a folder; alone, it gets the vocabularies it lacks."
+        ),
+    ],
     dtype: Annotated[
         str | None, typer.Option(help="Number format of the weights: fp32, bf16 or fp16. Left out: as in the files.")
     ] = None,
@@ -254,7 +258,9 @@ def download_model(
     repository: Annotated[
         str | None, typer.Option(metavar="OWNER/NAME", help="On the Hugging Face hub. Left out: the published weights.")
     ] = None,
-    files: Annotated[str, typer.Option(metavar="PATTERN", help="Which files to take, such as fp16/*.")] = "*",
+    files: Annotated[
+        str, typer.Option(metavar="PATTERN", help="Which files to take, such as checkpoints_fp16/*.")
+    ] = "*",
     as_json: AsJson = False,
 ) -> None:
     """Fetch a model folder, or official checkpoint files, from the Hugging Face hub. What was begun goes on."""
@@ -269,3 +275,8 @@ def main() -> None:
         app()
     except CoDiError as error:
         sys.exit(f"codi: {error}")
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get(str(error.name).partition(".")[0])
+        if extra is None:
+            raise
+        sys.exit(f"codi: wanted the package {error.name}, found none; pip install 'comfyui-codi[{extra}]'")

@@ -26,7 +26,7 @@ class DownloadCoDi(io.ComfyNode):
                 io.String.Input(
                     "files",
                     default="*",
-                    tooltip="Which of its files to take, as a pattern such as fp16/*.",
+                    tooltip="Which of its files to take, as a pattern such as checkpoints_fp16/*.",
                 ),
                 io.String.Input(
                     "name",
@@ -57,6 +57,7 @@ class DownloadCoDi(io.ComfyNode):
 
 
 def _folder(name: str) -> Path:
-    if not name.strip() or Path(name).name != name:
-        raise CheckpointError(f"wanted the name of one folder, got {name!r}; write it without slashes")
+    # Windows passes over dots and spaces at the end of a name.
+    if not name.strip(" .") or Path(name).name != name:
+        raise CheckpointError(f"wanted the name of one folder, got {name!r}; choose letters, and no slashes")
     return model_folders()[0] / name

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
-from ..codi_core.checkpoints.conversion import convert
+from ..codi_core.checkpoints.conversion import convert, notes, unconverted
 from ..codi_core.config import INDEX_NAME
 from ..codi_core.models.joint import Alignment
-from ..codi_core.parts import DTYPES
+from ..codi_core.parts import CONFIG_NAME, DTYPES, WEIGHTS_NAME
 from ..codi_core.pipeline import BUNDLED, CoDiPipeline
 from .host import (
     CoDiModel,
@@ -22,6 +23,8 @@ from .host import (
 )
 
 AUTO = "auto"
+MODEL_FILES = (INDEX_NAME, "*.pth", f"*/{WEIGHTS_NAME}", f"*/{CONFIG_NAME}", "*/*tokenizer")
+"""What a model folder is made of, weights to be converted included."""
 
 
 def local_models() -> dict[str, Path]:
@@ -37,14 +40,24 @@ def local_models() -> dict[str, Path]:
 
 
 def convert_files_of(folder: Path) -> None:
-    """Make a model of the official files that lie in a folder, in that folder. Can be cancelled like any node."""
+    """Make a model of the official files that lie in a folder, in that folder, or add the parts that it lacks.
+
+    Can be cancelled like any node. What users should know about the parts becomes a warning.
+    """
+    files = sorted(folder.glob("*.pth"))
+    if (folder / INDEX_NAME).exists():
+        files = unconverted(files, folder)
+    if not files:
+        return
     progress = ProgressBar(1)
 
     def show(part: str, written: int, total: int) -> None:
         throw_if_interrupted()
         progress.update_absolute(written, total)
 
-    convert(sorted(folder.glob("*.pth")), folder, on_progress=show)
+    for part in convert(files, folder, on_progress=show):
+        for note in notes(part, folder):
+            logging.warning("CoDi: %s %s", folder / part.name, note)
 
 
 class LoadCoDi(io.ComfyNode):
@@ -82,9 +95,9 @@ class LoadCoDi(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, checkpoint: str) -> bool | str:
-        """ComfyUI asks this before a run, in place of its own comparison with the list."""
-        if checkpoint in BUNDLED or checkpoint in local_models():
+    def validate_inputs(cls, checkpoint: str | None) -> bool | str:
+        """ComfyUI asks this before a run, in place of its own comparison with the list. A link comes as None."""
+        if checkpoint is None or checkpoint in BUNDLED or checkpoint in local_models():
             return True
         return (
             f"wanted a model in {model_folders()[0] / checkpoint} ({INDEX_NAME} and its parts, or official .pth "
@@ -92,9 +105,19 @@ class LoadCoDi(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, checkpoint: str | None, dtype: str, alignment: str) -> list[tuple[str, int, int]]:
+        """Changes with the files of the model, or of any model where a link will bring the name."""
+        return [
+            (str(file), file.stat().st_mtime_ns, file.stat().st_size)
+            for name, folder in local_models().items()
+            if checkpoint in (name, None)
+            for file in sorted(file for kind in MODEL_FILES for file in folder.glob(kind))
+        ]
+
+    @classmethod
     def execute(cls, checkpoint: str, dtype: str, alignment: str) -> io.NodeOutput:
         folder = local_models().get(checkpoint)
-        if folder is not None and not (folder / INDEX_NAME).exists():
+        if folder is not None:
             convert_files_of(folder)
         pipeline = CoDiPipeline.from_pretrained(
             folder or checkpoint,

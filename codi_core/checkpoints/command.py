@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.progress import Progress, TaskID
 
-from ..errors import CheckpointError, choose
+from ..errors import choose
 from ..parts import DTYPES
 from ..terminal import progress_bars
-from .conversion import FoundPart, OnProgress, convert
+from .conversion import OnProgress, convert, notes
 from .download import OFFICIAL_REPOSITORY, download
 
 
@@ -21,10 +21,6 @@ def convert_command(files: Sequence[Path], dtype: str | None, tokenizers: Path |
     Raises CheckpointError for unusable files or folders, ConfigError for an unknown dtype.
     """
     *sources, destination = files
-    if not sources:
-        raise CheckpointError(
-            f"wanted checkpoint files and a folder to write to, got only {destination}; name the folder last"
-        )
     chosen = None if dtype is None else DTYPES[choose("dtype", dtype, DTYPES)]
     with progress_bars() as bars:
         found = convert(sources, destination, dtype=chosen, tokenizers=tokenizers, on_progress=_shown_in(bars))
@@ -42,7 +38,7 @@ def convert_command(files: Sequence[Path], dtype: str | None, tokenizers: Path |
         return
     for part in found:
         print(f"{destination / part.name}  from {part.source}")
-        for note in _notes(part):
+        for note in notes(part, destination):
             print(f"  {note}")
 
 
@@ -76,15 +72,3 @@ def _shown_in(bars: Progress) -> OnProgress:
         bars.update(tasks[name], completed=done // 10**6)
 
     return show
-
-
-def _notes(part: FoundPart) -> Iterator[str]:
-    """What artists should know about a part as it came out."""
-    if part.aligned is False:
-        yield "has no environment encoder and connectors: its outputs do not see those made together with them"
-    if part.tokenizers_missing:
-        yield (
-            f"cannot read or write text without the vocabulary of {', '.join(part.tokenizers_missing)}: the hub could "
-            "not be reached. Remove this part, download that repository's small files into a folder of its name, and "
-            "convert again with --tokenizers and the folder around it"
-        )

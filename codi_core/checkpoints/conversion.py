@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from torch import Tensor, nn
 
 from ..config import INDEX_NAME, CoDiConfig, official
 from ..errors import CheckpointError
+from ..modality import Modality
 from ..parts import CONFIG_NAME, DIFFUSER, WEIGHTS_NAME, build_part, write_index
 from .convert import Counterpart, counterparts, from_official
-from .files import open_official, write_safetensors
+from .files import open_official, write_safetensors, writing_to
 from .official import OFFICIAL_PARTS, has_alignment
-from .tokenizers import add_tokenizers
+from .tokenizers import add_tokenizers, lacking
 
 SCRATCH_NAME = ".converting"
 TOUCHED_BYTES = 2**28
@@ -32,8 +34,9 @@ OnProgress = Callable[[str, int, int], None]
 class FoundPart:
     """A part found in an official file.
 
-    aligned: whether it has environment encoder and connectors; None for parts that never do. tokenizers_missing: those
-    of its tokenizers that could not be had, by their names on the Hugging Face hub.
+    source: that file, or the part's own folder if it was there already and lacked but tokenizers. aligned: whether it
+    has environment encoder and connectors; None for parts that never do. tokenizers_missing: those of its tokenizers
+    that could not be had, by their names on the Hugging Face hub.
     """
 
     name: str
@@ -56,7 +59,7 @@ def find_parts(sources: Sequence[Path], config: CoDiConfig) -> list[FoundPart]:
     found: dict[str, FoundPart] = {}
     for source in sources:
         state = open_official(source)
-        here = [name for name, part in OFFICIAL_PARTS.items() if any(map(part.wants, state))]
+        here = _names_in(state)
         if not here:
             some = ", ".join(list(state)[:3]) or "nothing"
             raise CheckpointError(
@@ -70,6 +73,17 @@ def find_parts(sources: Sequence[Path], config: CoDiConfig) -> list[FoundPart]:
                 )
             found[name] = _examined(name, source, state, config.parts[name])
     return [found[name] for name in OFFICIAL_PARTS if name in found]
+
+
+def _names_in(state: Iterable[str]) -> list[str]:
+    """The parts that official names belong to."""
+    return [name for name, part in OFFICIAL_PARTS.items() if any(map(part.wants, state))]
+
+
+def unconverted(sources: Sequence[Path], folder: Path) -> list[Path]:
+    """Those of the official files that hold a part which the model of the folder lacks."""
+    known = CoDiConfig.from_folder(folder).parts
+    return [source for source in sources if not known.keys() >= set(_names_in(open_official(source)))]
 
 
 def _examined(name: str, source: Path, state: Mapping[str, Tensor], arguments: Mapping[str, Any]) -> FoundPart:
@@ -103,53 +117,98 @@ def convert(
 
     config: of the checkpoint's model, by default the released one. dtype: of the written weights, None keeps theirs.
     tokenizers: a folder with the public vocabularies (see `add_tokenizers`), by default the hub is asked; a part whose
-    vocabulary is missing is written all the same, and does everything but reading and writing text.
+    vocabulary is missing is written all the same, and does everything but reading and writing text. Parts of the
+    folder that still lack theirs are completed; for that alone no sources are needed.
     The index is written last: until then the folder is no model, or the one that it was. What an earlier conversion
     left behind when it was killed is cleared away.
-    Raises CheckpointError for unusable files, a part that the folder has already, and a full disk.
+    Raises CheckpointError for unusable files, a folder of another model, a part that the folder has already, files in
+    the way, and a full disk.
     """
     config = official() if config is None else config
     found = find_parts(sources, config)
-    known = _parts_of(destination, found)
-    scratch = destination / SCRATCH_NAME
-    shutil.rmtree(scratch, ignore_errors=True)
-    try:
-        scratch.mkdir(parents=True)
-        found = [_written(part, scratch / part.name, dtype, tokenizers, on_progress) for part in found]
-        for part in found:
-            # What lies there belongs to no model: an earlier conversion was stopped between here and the index.
-            shutil.rmtree(destination / part.name, ignore_errors=True)
-            (scratch / part.name).rename(destination / part.name)
-        arguments = {part.name: part.arguments for part in found}
-        write_index(_of_parts(config, known | arguments), destination)
-    except OSError as error:
+    there = _there_already(destination, config)
+    if not sources and not there.parts:
         raise CheckpointError(
-            f"cannot write {destination}: {error.strerror or error}; make room or choose another folder"
-        ) from error
+            f"wanted checkpoint files and a folder to write to, got only {destination}; name the folder last"
+        )
+    for part in found:
+        _require_free(destination, part.name, there)
+    scratch = destination / SCRATCH_NAME
+    try:
+        with writing_to(destination):
+            shutil.rmtree(scratch, ignore_errors=True)
+            scratch.mkdir(parents=True)
+            found = [_written(part, scratch / part.name, dtype, tokenizers, on_progress) for part in found]
+            for part in found:
+                # What lies there belongs to no model: an earlier conversion was stopped between here and the index.
+                shutil.rmtree(destination / part.name, ignore_errors=True)
+                (scratch / part.name).rename(destination / part.name)
+            write_index(_joined(there, config, {part.name: part.arguments for part in found}), destination)
+            return [*found, *_completed(destination, there, tokenizers)]
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         if not any(destination.glob("*")):
             shutil.rmtree(destination, ignore_errors=True)
-    return found
 
 
-def _parts_of(destination: Path, found: Sequence[FoundPart]) -> dict[str, Mapping[str, Any]]:
-    """The parts that the destination has already."""
+def _there_already(destination: Path, config: CoDiConfig) -> CoDiConfig:
+    """The model in the destination so far; one without parts where there is none."""
     if not (destination / INDEX_NAME).exists():
-        return {}
-    known = dict(CoDiConfig.from_folder(destination).parts)
-    twice = [part.name for part in found if part.name in known]
-    if twice:
+        return replace(config, parts={}, modalities={})
+    there = CoDiConfig.from_folder(destination)
+    if there.name != config.name:
         raise CheckpointError(
-            f"{destination} has the part {', '.join(twice)} already; remove that folder or choose another one"
+            f"wanted a folder of the model {config.name!r}, got {destination} with {there.name!r}; "
+            "choose another folder"
         )
-    return known
+    return there
 
 
-def _of_parts(config: CoDiConfig, parts: Mapping[str, Mapping[str, Any]]) -> CoDiConfig:
-    """The configuration of a model that has these parts only; it makes what it has diffusers for."""
-    modalities = {modality: entry for modality, entry in config.modalities.items() if entry.diffuser in parts}
-    return replace(config, parts=parts, modalities=modalities)
+def _require_free(destination: Path, name: str, there: CoDiConfig) -> None:
+    """Raises CheckpointError unless nothing but an unfinished conversion lies where a part belongs."""
+    if name in there.parts:
+        raise CheckpointError(
+            f"{destination} has the part {name} already; choose another folder, or leave out the files if it lacks "
+            "nothing but vocabularies"
+        )
+    place = destination / name
+    if place.exists() and not (place.is_dir() and all(map(_is_of_a_part, place.iterdir()))):
+        raise CheckpointError(
+            f"wanted room for the part {name} in {place}, got files that belong to no conversion; "
+            "choose another folder, or move them away"
+        )
+
+
+def _is_of_a_part(path: Path) -> bool:
+    return any(fnmatch(path.name, known) for known in (CONFIG_NAME, WEIGHTS_NAME, "*tokenizer"))
+
+
+def _joined(there: CoDiConfig, config: CoDiConfig, parts: Mapping[str, Mapping[str, Any]]) -> CoDiConfig:
+    """The model with these parts of `config` added; it makes what it has diffusers for."""
+    made = {modality: entry for modality, entry in config.modalities.items() if entry.diffuser in parts}
+    made |= there.modalities
+    modalities = {modality: made[modality] for modality in Modality if modality in made}
+    return replace(there, parts={**there.parts, **parts}, modalities=modalities)
+
+
+def _completed(destination: Path, there: CoDiConfig, tokenizers: Path | None) -> Iterator[FoundPart]:
+    """Adds the tokenizers that parts still lack."""
+    for name, arguments in there.parts.items():
+        if lacking(name, destination / name):
+            missing = add_tokenizers(name, destination / name, tokenizers)
+            yield FoundPart(name, destination / name, arguments, None, tuple(missing))
+
+
+def notes(part: FoundPart, folder: Path) -> Iterator[str]:
+    """What users should know about a part as it came out in a model folder."""
+    if part.aligned is False:
+        yield "has no environment encoder and connectors: its outputs do not see those made together with them"
+    if part.tokenizers_missing:
+        yield (
+            f"cannot read or write text without the vocabulary of {' and '.join(part.tokenizers_missing)}, which could "
+            f"not be had: run `codi convert {folder}` when the hub can be reached, or download the small files of that "
+            "repository into a folder of its name, and add --tokenizers and the folder around it"
+        )
 
 
 def _weights(part: FoundPart) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, Repository
 
 from ..config import INDEX_NAME
 from ..errors import CheckpointError
+from .files import first_line, writing_to
 
 SCRATCH_NAME = ".downloading"
 READ_BYTES = 2**23
@@ -61,10 +62,12 @@ def download(
 ) -> list[Path]:
     """Fetch a model folder, or official .pth files, from the hub into a folder; what lies there already stays.
 
-    repository: "owner/name". files: a pattern of the paths to take, such as "fp16/*". endpoint: of another hub.
+    repository: "owner/name". files: a pattern of the paths to take, such as "checkpoints_fp16/*". endpoint: of
+    another hub.
     Files come to their places when all of them are there with the content that the hub states. A download that was
     cut short goes on where it was at the next call.
-    Raises CheckpointError for a repository, pattern or place that cannot be used, and for content that is wrong.
+    Raises CheckpointError for a repository, pattern or place that cannot be used, for content that is wrong, and where
+    another file lies already.
     """
     try:
         api = HfApi(endpoint=endpoint)
@@ -75,22 +78,25 @@ def download(
             "not show you; write it as owner/name"
         ) from error
     except NETWORK_ERRORS as error:
-        raise CheckpointError(f"cannot reach the Hugging Face hub ({_first_line(error)}); try again later") from error
+        raise CheckpointError(f"cannot reach the Hugging Face hub ({first_line(error)}); try again later") from error
     chosen = dict(_places(repository, about.siblings or [], files))
     scratch = destination / SCRATCH_NAME
-    missing = {place: file for place, file in chosen.items() if not _is_here(destination / place, file)}
-    total = sum(file.size_bytes for file in chosen.values())
-    here = total - sum(file.size_bytes for file in missing.values())
-    _check_room(destination, total - here, scratch)
-    hub, fetched = HfFileSystem(endpoint=endpoint), {}
-    for place, file in missing.items():
-        remote = f"{repository}@{about.sha}/{file.path}"
-        fetched[place] = _fetched(hub, remote, file, scratch, partial(_tell, on_bytes, place, here, total))
-        here += file.size_bytes
-    # The index last: with it the folder becomes a model.
-    for place in sorted(fetched, key=lambda place: place == INDEX_NAME):
-        (destination / place).parent.mkdir(parents=True, exist_ok=True)
-        fetched[place].replace(destination / place)
+    with writing_to(destination):
+        missing = {place: file for place, file in chosen.items() if not _is_here(destination / place, file)}
+        total = sum(file.size_bytes for file in chosen.values())
+        here = total - sum(file.size_bytes for file in missing.values())
+        _check_room(destination, total - here, scratch)
+        hub, fetched = HfFileSystem(endpoint=endpoint), {}
+        for place, file in missing.items():
+            # By content, so that another version does not go on where this one stopped; by place, as two may be equal.
+            fetched[place] = scratch / file.digest / place
+            remote = f"{repository}@{about.sha}/{file.path}"
+            _fetch(hub, remote, file, fetched[place], partial(_tell, on_bytes, place, here, total))
+            here += file.size_bytes
+        # The index last: with it the folder becomes a model.
+        for place in sorted(fetched, key=lambda place: place == INDEX_NAME):
+            (destination / place).parent.mkdir(parents=True, exist_ok=True)
+            fetched[place].replace(destination / place)
     shutil.rmtree(scratch, ignore_errors=True)
     return [destination / place for place in chosen]
 
@@ -100,12 +106,16 @@ def _tell(on_bytes: OnBytes, name: str, before: int, total: int, count: int) -> 
 
 
 def _places(repository: str, siblings: list[Any], pattern: str) -> Iterator[tuple[str, RemoteFile]]:
-    """Where in the folder each of a model's files belongs. Official files lie side by side, wherever they come from."""
+    """Where in the folder each of a model's files belongs.
+
+    Official files lie side by side, wherever they come from. Of those of one name the one nearest the root is taken:
+    the authors' repository holds all of them again in checkpoints_fp16/.
+    """
     paths = [sibling.rfilename for sibling in siblings]
     whole = INDEX_NAME in paths
     wanted = (INDEX_NAME, "*/*.json", "*/*.txt", "*/*.safetensors") if whole else ("*.pth",)
     taken: dict[str, str] = {}
-    for sibling in siblings:
+    for sibling in sorted(siblings, key=lambda sibling: sibling.rfilename.count("/")):
         path = sibling.rfilename
         if not (fnmatch(path, pattern) and any(fnmatch(path, each) for each in wanted)):
             continue
@@ -113,6 +123,8 @@ def _places(repository: str, siblings: list[Any], pattern: str) -> Iterator[tupl
             raise CheckpointError(f"{repository} names a file {path!r}, which would lie outside the folder")
         place = path if whole else PurePosixPath(path).name
         if place in taken:
+            if path.count("/") > taken[place].count("/"):
+                continue
             raise CheckpointError(
                 f"{repository} has {place} twice, as {taken[place]} and {path}; say which one, as "
                 f"{PurePosixPath(path).parent}/*"
@@ -128,13 +140,13 @@ def _places(repository: str, siblings: list[Any], pattern: str) -> Iterator[tupl
 
 
 def _is_here(place: Path, file: RemoteFile) -> bool:
-    """What lies in its place was checked before it came there. Raises CheckpointError for one of another size."""
+    """Whether the hub's file lies in its place. Raises CheckpointError if another one does."""
     if not place.exists():
         return False
-    if place.stat().st_size != file.size_bytes:
+    if not file.matches(place):
         raise CheckpointError(
-            f"{place} has {place.stat().st_size} bytes, that of the hub {file.size_bytes}; remove it, or choose "
-            "another folder"
+            f"wanted the hub's {file.path} of {file.size_bytes} bytes, got another file of "
+            f"{place.stat().st_size} bytes in {place}; remove it, or choose another folder"
         )
     return True
 
@@ -151,29 +163,26 @@ def _check_room(destination: Path, needed: int, scratch: Path) -> None:
         )
 
 
-def _fetched(hub: HfFileSystem, remote: str, file: RemoteFile, scratch: Path, tell: Callable[[int], None]) -> Path:
-    """The file in the scratch folder, its content checked. What an earlier call fetched of it is kept.
+def _fetch(hub: HfFileSystem, remote: str, file: RemoteFile, place: Path, tell: Callable[[int], None]) -> None:
+    """Bring a file to a place and check its content. What an earlier call fetched of it is kept."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.open("ab") as local:
+        for piece in _pieces(hub, remote, file, local.tell()):
+            local.write(piece)
+            tell(local.tell())
+    if not file.matches(place):
+        place.unlink()
+        raise CheckpointError(f"{file.path} came with wrong content, and was thrown away; start the download again")
 
-    The hub's own download begins anew with every call, so it is read piece by piece.
-    """
-    # Named by its content, so that another version of it does not go on where this one stopped.
-    fetched = scratch / file.digest
-    scratch.mkdir(parents=True, exist_ok=True)
+
+def _pieces(hub: HfFileSystem, remote: str, file: RemoteFile, start: int) -> Iterator[bytes]:
+    """The file's content from a byte on. The hub's own download begins anew with every call, so it is read so."""
     try:
-        with fetched.open("ab") as local, hub.open(remote, block_size=READ_BYTES) as source:
-            source.seek(local.tell())
+        with hub.open(remote, block_size=READ_BYTES) as source:
+            source.seek(start)
             while piece := cast(bytes, source.read(READ_BYTES)):
-                local.write(piece)
-                tell(local.tell())
+                yield piece
     except NETWORK_ERRORS as error:
         raise CheckpointError(
-            f"the download of {file.path} was cut short ({_first_line(error)}); start it again, and it goes on"
+            f"the download of {file.path} was cut short ({first_line(error)}); start it again, and it goes on"
         ) from error
-    if not file.matches(fetched):
-        fetched.unlink()
-        raise CheckpointError(f"{file.path} came with wrong content, and was thrown away; start the download again")
-    return fetched
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,10 +1,11 @@
-"""Reading official .pth files without holding them, and writing safetensors tensor by tensor."""
+"""Reading official .pth files without holding them, writing safetensors tensor by tensor, and what can go wrong."""
 
 from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,11 @@ def open_official(path: Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} holds more than tensors, which could run a program, or is no checkpoint; "
-            f"download the official file anew ({_first_line(error)})"
+            f"download the official file anew ({first_line(error)})"
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError) as error:
         raise CheckpointError(
-            f"cannot read {path} as a checkpoint of PyTorch ({_first_line(error)}); "
+            f"cannot read {path} as a checkpoint of PyTorch ({first_line(error)}); "
             "if the download was cut short, download it again"
         ) from error
     tensors = content.get("state_dict", content) if isinstance(content, dict) else content
@@ -48,8 +49,20 @@ def open_official(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What the error says, or its kind if it says nothing."""
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+@contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """Turns what the system refuses meanwhile into a CheckpointError about the folder."""
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot write {folder}: {error.strerror or error}; make room or choose another folder"
+        ) from error
 
 
 def write_safetensors(

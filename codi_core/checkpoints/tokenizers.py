@@ -37,13 +37,20 @@ PUBLIC_TOKENIZERS: Mapping[str, Mapping[str, PublicTokenizer]] = {
 """Per part: folder → what belongs there."""
 
 
-def add_tokenizers(name: str, folder: Path, given: Path | None) -> list[str]:
-    """Write the tokenizers of a part into its folder; those that cannot be had are returned, by their hub names.
+def lacking(name: str, folder: Path) -> dict[str, PublicTokenizer]:
+    """The tokenizers that are not yet in the folder of a part."""
+    tokenizers = PUBLIC_TOKENIZERS.get(name, {})
+    return {place: public for place, public in tokenizers.items() if not (folder / place).exists()}
 
+
+def add_tokenizers(name: str, folder: Path, given: Path | None) -> list[str]:
+    """Write the tokenizers that a part's folder lacks; those that cannot be had are returned, by their hub names.
+
+    One tokenizer of two is of no use to a part, so it gets all of them or none.
     given: a folder with one folder per tokenizer, called as on the hub without its owner; by default the hub is asked.
     """
-    missing = []
-    for place, public in PUBLIC_TOKENIZERS.get(name, {}).items():
+    found, missing = {}, []
+    for place, public in lacking(name, folder).items():
         source = public.hub_name if given is None else str(given / public.hub_name.split("/")[1])
         try:
             tokenizer = public.kind.from_pretrained(source, local_files_only=given is not None, **public.settings)
@@ -54,5 +61,11 @@ def add_tokenizers(name: str, folder: Path, given: Path | None) -> list[str]:
             missing.append(public.hub_name)
             continue
         tokenizer.add_tokens(list(public.added), special_tokens=True)
-        tokenizer.save_pretrained(folder / place)
-    return missing
+        found[place] = tokenizer
+    if missing:
+        return missing
+    for place, tokenizer in found.items():
+        scratch = folder / f".{place}"
+        tokenizer.save_pretrained(scratch)
+        scratch.rename(folder / place)
+    return []

@@ -193,8 +193,8 @@ class TextAutoencoder(ModelMixin, ConfigMixin):
     def _require_tokenizers(self) -> tuple[PreTrainedTokenizerBase, PreTrainedTokenizerBase]:
         if self._tokenizers is None:
             raise CheckpointError(
-                "wanted a text autoencoder with tokenizers, got one without; call attach_tokenizers with the "
-                f"folder that holds {ENCODER_TOKENIZER}/ and {DECODER_TOKENIZER}/"
+                f"wanted a text autoencoder with {ENCODER_TOKENIZER}/ and {DECODER_TOKENIZER}/, got one without; add "
+                "these with `codi convert FOLDER` and the model's folder, and --tokenizers if the hub is out of reach"
             )
         return self._tokenizers
 

@@ -109,7 +109,8 @@ class CLIPEncoder(ModelMixin, ConfigMixin):
         """Token numbers, filled up with the end token to the model's number of positions."""
         if self.tokenizer is None:
             raise CheckpointError(
-                "wanted CLIP's tokenizer to read a text, got none; load the model with its vocabulary files"
+                "wanted CLIP's tokenizer to read a text, got none; add the vocabulary with `codi convert FOLDER` and "
+                "the model's folder, and --tokenizers if the hub is out of reach"
             )
         positions = self.clip.text_model.config.max_position_embeddings
         rows = self.tokenizer(texts, padding="max_length", truncation=True, max_length=positions)

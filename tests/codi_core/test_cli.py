@@ -2,26 +2,35 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import shutil
 import subprocess
 import sys
 import threading
 from _thread import interrupt_main
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hub_server import REPOSITORY, Hub, serving
 from typer.testing import CliRunner
 
 from comfyui_codi.codi_core import cli, media
+from comfyui_codi.codi_core.checkpoints import command, conversion
+from comfyui_codi.codi_core.checkpoints.convert import counterparts, to_official
+from comfyui_codi.codi_core.checkpoints.download import download
+from comfyui_codi.codi_core.checkpoints.official import OFFICIAL_PARTS
 from comfyui_codi.codi_core.cli import app, main
+from comfyui_codi.codi_core.config import CoDiConfig
 from comfyui_codi.codi_core.media_files import SoundInfo, VideoInfo
 from comfyui_codi.codi_core.mixing import MixMode
 from comfyui_codi.codi_core.modality import Modality
 from comfyui_codi.codi_core.models.joint import Alignment
 from comfyui_codi.codi_core.mutual import Coupling
+from comfyui_codi.codi_core.parts import Parts
 from comfyui_codi.codi_core.sampling import SchedulerName
 from comfyui_codi.codi_core.values import Frames, Picture, Waveform
 
@@ -238,6 +247,73 @@ def test_every_workflow_runs_without_comfyui(graph, tiny_folder, tmp_path, monke
     assert {Path(file["path"]) for file in files} == {
         path for path in (tmp_path / "output").rglob("*") if path.is_file()
     }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "package", "extra"),
+    [
+        (["run", "graph.json"], "torch", "standalone"),
+        (["generate", "--to", "image", "--text", "x"], "torch", "standalone"),
+        (["train", "bridge", "--folder", "out"], "torch", "standalone"),
+        (["evaluate", "sim"], "torch", "standalone"),
+        (["evaluate", "sim"], "matplotlib", "evaluate"),
+        (["convert", "a.pth", "out"], "torch", "standalone"),
+        (["download", "out"], "torch", "standalone"),
+    ],
+)
+def test_a_missing_package_says_how_to_get_it(arguments, package, extra, tmp_path):
+    program = f"""if True:
+        import sys
+        sys.modules["{package}"] = None
+        sys.argv = ["codi", *{arguments}]
+        from comfyui_codi.codi_core.cli import main
+        main()
+    """
+    answer = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert answer.returncode == 1
+    message = rf"codi: wanted the package {package}[.\w]*, found none; pip install 'comfyui-codi\[{extra}\]'\n"
+    assert re.fullmatch(message, answer.stderr)
+
+
+def test_convert_lists_parts_and_what_they_lack(tiny_folder, tmp_path, monkeypatch):
+    config = CoDiConfig.from_folder(tiny_folder)
+    parts = Parts(config, tiny_folder)
+    for name in ("clip", "diffuser_audio"):
+        places = counterparts(parts[name], OFFICIAL_PARTS[name], config.parts[name])
+        torch.save(to_official(parts[name].state_dict(), places), tmp_path / f"{name}.pth")
+    monkeypatch.setattr(conversion, "official", lambda: config)
+    sources = [str(tmp_path / "clip.pth"), str(tmp_path / "diffuser_audio.pth")]
+    options = ["--tokenizers", str(tmp_path / "none"), "--dtype", "fp16"]
+    result = CliRunner().invoke(app, ["convert", *sources, str(tmp_path / "out"), *options], catch_exceptions=False)
+    clip, lacking, audio = result.stdout.splitlines()
+    assert clip == f"{tmp_path / 'out/clip'}  from {sources[0]}"
+    assert "without the vocabulary of openai/clip-vit-large-patch14, which could not be had: run `codi conv" in lacking
+    assert audio == f"{tmp_path / 'out/diffuser_audio'}  from {sources[1]}"
+
+    again = ["convert", str(tmp_path / "out"), "--tokenizers", str(tmp_path / "none"), "--json"]
+    told = json.loads(CliRunner().invoke(app, again, catch_exceptions=False).stdout)
+    row = {"part": "clip", "source": str(tmp_path / "out/clip"), "joint": None}
+    assert told == {
+        "folder": str(tmp_path / "out"),
+        "parts": [row | {"tokenizers_missing": ["openai/clip-vit-large-patch14"]}],
+    }
+
+
+def test_convert_without_files_says_what_it_wants(tmp_path, monkeypatch):
+    assert "got only a.pth; name the folder last" in failure(["convert", "a.pth"], monkeypatch)
+    message = "codi: unknown dtype 'int8'; choose one of: fp32, bf16, fp16"
+    assert failure(["convert", "a.pth", tmp_path, "--dtype", "int8"], monkeypatch) == message
+
+
+def test_download_fetches_what_the_pattern_names(tmp_path, monkeypatch):
+    files = {"CoDi_encoders.pth": b"whole", "checkpoints_fp16/CoDi_encoders.pth": b"half"}
+    with serving(Hub(files)) as hub:
+        monkeypatch.setattr(command, "download", partial(download, endpoint=hub.url))
+        options = ["--repository", REPOSITORY, "--files", "checkpoints_fp16/*", "--json"]
+        result = CliRunner().invoke(app, ["download", str(tmp_path / "out"), *options], catch_exceptions=False)
+    file = tmp_path / "out/CoDi_encoders.pth"
+    assert json.loads(result.stdout) == {"folder": str(tmp_path / "out"), "files": [str(file)]}
+    assert file.read_bytes() == b"half"
 
 
 def test_as_a_module_it_ends_with_message_and_exit_code(tmp_path):

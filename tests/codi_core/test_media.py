@@ -435,6 +435,67 @@ def test_long_video_is_thinned_evenly(tmp_path: Path, monkeypatch: pytest.Monkey
     assert torch.allclose(frames.pixels.mean((0, 2, 3, 4)), brightness[::4], atol=0.03)
 
 
+def grey(levels: list[int], size: int = 16) -> np.ndarray:
+    """Frames of one grey each."""
+    return np.repeat(np.array(levels, np.uint8), size * size * 3).reshape(-1, size, size, 3)
+
+
+def timed_video(path: Path, starts_ms: list[int], stated: Fraction, levels: list[int]) -> Path:
+    """A VP9 video whose frames begin at these times, whatever rate its header states."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libvpx-vp9", rate=stated, width=16, height=16, pix_fmt="yuv420p")
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for start, image in zip(starts_ms, grey(levels), strict=True):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p")
+            frame.pts, frame.time_base = start, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def levels_of(frames: Frames) -> list[int]:
+    return frames.pixels.mean((0, 2, 3, 4)).add(1).mul(127.5).round().int().tolist()
+
+
+def test_a_frame_that_lasts_longer_is_repeated(tmp_path: Path) -> None:
+    levels, delays_ms = [0, 50, 100, 150, 200], [2000, 100, 100, 100, 100]
+    pictures = [Image.fromarray(image) for image in grey(levels)]
+    pictures[0].save(tmp_path / "a.gif", save_all=True, append_images=pictures[1:], duration=delays_ms)
+    frames = media.read(tmp_path / "a.gif")
+    # Four spans between five frames take 2.3 s; frames of 0.575 s see the first one until 2 s have passed.
+    assert frames.frames_per_second == Fraction(40, 23)
+    assert levels_of(frames) == [0, 0, 0, 50, 200]
+    assert media.probe(tmp_path / "a.gif").streams[0].duration_s == pytest.approx(5 * 0.575)
+
+
+@settings(max_examples=15)
+@given(
+    rate=st.sampled_from([Fraction(10), Fraction(25), Fraction(30_000, 1001), Fraction(60)]),
+    stated=st.sampled_from([Fraction(10), Fraction(30), Fraction(1000)]),
+    count=st.integers(2, 12),
+)
+def test_an_even_pace_is_read_whatever_the_header_states(rate: Fraction, stated: Fraction, count: int) -> None:
+    levels = [20 * place for place in range(count)]
+    starts_ms = [round(1000 * place / rate) for place in range(count)]
+    with tempfile.TemporaryDirectory() as folder:
+        frames = media.read(timed_video(Path(folder) / "a.webm", starts_ms, stated, levels))
+    assert levels_of(frames) == pytest.approx(levels, abs=3)
+    assert frames.duration_s == pytest.approx(float(count / rate), abs=float(1 / rate))
+
+
+def test_a_long_video_of_uneven_pace_is_thinned_and_keeps_its_duration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("comfyui_codi.codi_core.media_decode.MOST_FRAMES", 8)
+    levels = [10 * place for place in range(20)]
+    starts_ms = [100 * place for place in range(10)] + [1000 + 300 * place for place in range(10)]
+    frames = media.read(timed_video(tmp_path / "a.webm", starts_ms, Fraction(10), levels))
+    assert frames.duration_s == pytest.approx(3.7 / 19 * 20, abs=0.01)
+    # The slow half takes more than two thirds of the time.
+    assert levels_of(frames) == pytest.approx([0, 40, 80, 120, 160], abs=45)
+    assert sum(level >= 100 for level in levels_of(frames)) >= 3
+
+
 def test_overlong_video_says_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     media.write(SIXTEEN_FRAMES, tmp_path / "a.mp4")
     monkeypatch.setattr("comfyui_codi.codi_core.media_decode.MOST_DECODED_FRAMES", 15)
@@ -455,19 +516,80 @@ def test_video_of_absurd_size_is_refused_before_decoding(tmp_path: Path) -> None
         media.read(tmp_path / "a.gif")
 
 
-def test_sideways_video_is_turned_upright(tmp_path: Path) -> None:
-    pixels = torch.full((1, 2, 3, 32, 64), -1.0)
-    pixels[..., :16, :32] = 1
+@pytest.mark.parametrize(
+    ("matrix", "turned"),
+    [
+        ((1, 0, 0, 1), lambda image: image),
+        ((0, 1, -1, 0), lambda image: np.rot90(image, -1)),
+        ((-1, 0, 0, -1), lambda image: np.rot90(image, 2)),
+        ((0, -1, 1, 0), lambda image: np.rot90(image)),
+        ((-1, 0, 0, 1), lambda image: image[:, ::-1]),
+        ((1, 0, 0, -1), lambda image: image[::-1]),
+        ((0, 1, 1, 0), lambda image: image.swapaxes(0, 1)),
+        ((0, -1, -1, 0), lambda image: np.rot90(image.swapaxes(0, 1), 2)),
+    ],
+)
+def test_sideways_and_mirrored_video_is_turned_upright(tmp_path: Path, matrix: tuple[int, ...], turned) -> None:
+    image = np.zeros((32, 64))
+    image[:16, :32] = 1
+    pixels = torch.from_numpy(image * 2 - 1).float().expand(1, 2, 3, -1, -1)
     media.write(Frames(pixels, Fraction(8)), tmp_path / "a.mp4")
     content = (tmp_path / "a.mp4").read_bytes()
     level = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
-    clockwise = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 32 << 16, 0, 1 << 30)
+    a, b, c, d = (number << 16 for number in matrix)
     movie, _, track = content.rpartition(level)
-    (tmp_path / "a.mp4").write_bytes(movie + clockwise + track)
-    frames = media.read(tmp_path / "a.mp4")
-    assert frames.pixels.shape == (1, 2, 3, 64, 32)
-    assert frames.pixels[..., :32, 16:].min() > 0.9 and frames.pixels[..., :15].max() < -0.9
-    assert (media.probe(tmp_path / "a.mp4").streams[0].width, len(frames.pixels)) == (32, 1)
+    (tmp_path / "a.mp4").write_bytes(movie + struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30) + track)
+    frames, wanted = media.read(tmp_path / "a.mp4"), turned(image)
+    assert frames.pixels.shape == (1, 2, 3, *wanted.shape)
+    assert np.array_equal(frames.pixels[0, 0, 0] > 0, wanted > 0.5)
+    (video,) = media.probe(tmp_path / "a.mp4").streams
+    assert (video.height, video.width) == wanted.shape
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "read"), [((64, 45), (1024, 576), (512, 288)), ((8, 9), (640, 576), (512, 461))]
+)
+def test_pixels_that_are_not_square_are_read_as_they_are_shown(
+    tmp_path: Path, shape: tuple[int, int], size: tuple[int, int], read: tuple[int, int]
+) -> None:
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=10, width=720, height=576, pix_fmt="yuv420p")
+        stream.codec_context.sample_aspect_ratio = Fraction(*shape)
+        container.mux(stream.encode(av.VideoFrame(720, 576, "yuv420p")))
+        container.mux(stream.encode(None))
+    (video,) = media.probe(tmp_path / "a.mp4").streams
+    assert (video.width, video.height) == size
+    assert tuple(media.read(tmp_path / "a.mp4").pixels.shape[:2:-1]) == read
+
+
+@pytest.mark.parametrize(("kind", "full"), [("yuv420p", False), ("yuvj420p", True)])
+@pytest.mark.parametrize("matrix", ["ITU709", "ITU601"])
+def test_a_video_is_decoded_by_its_own_colour_matrix_and_range(
+    tmp_path: Path, kind: str, full: bool, matrix: str
+) -> None:
+    colour = np.array([200, 40, 90], np.uint8)
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=10, width=32, height=32, pix_fmt=kind)
+        space = {"ITU709": 1, "ITU601": 6}[matrix]
+        stream.codec_context.colorspace, stream.codec_context.color_range = space, 2 if full else 1
+        frame = av.VideoFrame(32, 32, kind)
+        frame.colorspace, frame.color_range = space, 2 if full else 1
+        for plane, level in zip(frame.planes, yuv(colour, matrix, full), strict=True):
+            plane.update(bytes([level]) * plane.buffer_size)
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    shown = media.read(tmp_path / "a.mp4").pixels.mean((0, 1, 3, 4)).add(1).mul(127.5)
+    assert (shown - torch.from_numpy(colour)).abs().max() < 3
+
+
+def yuv(colour: np.ndarray, matrix: str, full: bool) -> list[int]:
+    """One colour as 8 bits of luma and chroma."""
+    red, blue = {"ITU709": (0.2126, 0.0722), "ITU601": (0.299, 0.114)}[matrix]
+    r, g, b = colour / 255
+    y = red * r + (1 - red - blue) * g + blue * b
+    u, v = (b - y) / (2 - 2 * blue), (r - y) / (2 - 2 * red)
+    low, luma, chroma = (0, 255, 255) if full else (16, 219, 224)
+    return [round(low + luma * y), round(128 + chroma * u), round(128 + chroma * v)]
 
 
 @pytest.mark.parametrize("rate", [Fraction(0), Fraction(-5), Fraction(1, 101), Fraction(1001)])

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
 from hub_server import REPOSITORY, Hub, serving
 
+from comfyui_codi.codi_core.checkpoints.conversion import FoundPart
 from comfyui_codi.codi_core.checkpoints.download import download
 from comfyui_codi.codi_core.errors import CheckpointError, ConfigError, GraphError, PromptError, ShapeError
 from comfyui_codi.codi_core.headless.folders import Folders, current
+from comfyui_codi.codi_core.mixing import relative_weights
 from comfyui_codi.codi_core.modality import Modality
 from comfyui_codi.codi_core.pipeline import BUNDLED, CoDiPipeline
 from comfyui_codi.codi_core.values import Condition, Latents
@@ -38,13 +43,16 @@ from comfyui_codi.nodes import (
     NativeNoise,
     SplitLatents,
     load,
+    native,
 )
 from comfyui_codi.nodes import download as download_node
-from comfyui_codi.nodes.decode import stereo
+from comfyui_codi.nodes.decode import sounds_for
 from comfyui_codi.nodes.host import InputImpl, Types
 from comfyui_codi.nodes.mix import parse_weights
 from comfyui_codi.nodes.native import from_latent, to_latent
 
+WEIGHTS = json.loads((Path(__file__).parent.parent / "web/weights.json").read_text(encoding="utf-8"))
+"""What the mixing panel of the editor is tested with too."""
 SWITCHED_OFF = dict.fromkeys(map(str, Modality), False)
 QUICK = {"steps": 2, "guidance": -1.0, "scheduler": "ddim", "seed": 3}
 
@@ -91,16 +99,57 @@ def test_official_files_are_converted_where_they_lie_when_first_used(
         LoadCoDi.execute("released", "fp32", "paper")
     assert [path.name for path in place.iterdir()] == ["CoDi_encoders.pth"]
 
-    def converted(sources: list[Path], folder: Path, on_progress) -> None:
+    def converted(sources: list[Path], folder: Path, on_progress) -> list:
         assert [source.name for source in sources] == ["CoDi_encoders.pth"]
         on_progress("clip", 1, 2)
         shutil.copytree(BUNDLED["codi-mini"], folder, dirs_exist_ok=True)
+        return []
 
     monkeypatch.setattr(load, "convert", converted)
     assert LoadCoDi.execute("released", "fp32", "paper")[0].config.name == "codi-mini"
     monkeypatch.undo()
     monkeypatch.chdir(folders)
     assert LoadCoDi.execute("released", "fp32", "paper")[0].config.name == "codi-mini"
+
+
+def test_official_files_beside_a_model_are_converted_if_it_lacks_their_parts(
+    folders: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(load, "model_folders", lambda: [folders])
+    place = folders / "own"
+    shutil.copytree(BUNDLED["codi-mini"], place)
+    torch.save({"clap.model.logit_scale": torch.ones(())}, place / "official.pth")
+    assert "clap" in LoadCoDi.execute("own", "fp32", "paper")[0].parts
+
+    index = json.loads((place / "model_index.json").read_text(encoding="utf-8"))
+    index["parts"].remove("clap")
+    (place / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
+
+    def converted(sources: list[Path], folder: Path, on_progress) -> list[FoundPart]:
+        assert (sources, folder) == ([place / "official.pth"], place)
+        return [FoundPart("clip", sources[0], {}, None, ("openai/clip-vit-large-patch14",))]
+
+    monkeypatch.setattr(load, "convert", converted)
+    LoadCoDi.execute("own", "fp32", "paper")
+    (told,) = caplog.messages
+    assert told.startswith(f"CoDi: {place / 'clip'} cannot read or write text without the vocabulary of openai/clip")
+    assert f"run `codi convert {place}`" in told
+
+
+def test_a_changed_model_folder_is_noticed(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folders)
+    place = folders / "models/codi/own"
+    seen = [LoadCoDi.fingerprint_inputs(name, "fp32", "paper") for name in ("own", "codi-mini")]
+    shutil.copytree(BUNDLED["codi-mini"], place)
+    seen.append(LoadCoDi.fingerprint_inputs("own", "fp32", "paper"))
+    (place / "clip/model.safetensors").touch()
+    seen.append(LoadCoDi.fingerprint_inputs("own", "fp32", "paper"))
+    (place / "official.pth").touch()
+    seen.append(LoadCoDi.fingerprint_inputs("own", "fp32", "paper"))
+    assert seen[:2] == [[], []]
+    assert all(before != after for before, after in pairwise(seen[1:]))
+    assert LoadCoDi.fingerprint_inputs("own", "fp32", "paper") == seen[-1]
+    assert LoadCoDi.fingerprint_inputs(None, "fp32", "paper") == seen[-1]
 
 
 def test_a_folder_of_models_codi_is_on_offer_and_the_bundled_model_comes_first(tmp_path, monkeypatch):
@@ -145,6 +194,15 @@ def test_other_weights_say_how_to_write_them(text):
         parse_weights(text)
 
 
+@pytest.mark.parametrize("case", WEIGHTS, ids=lambda case: f"{case['text']!r} for {case['count']}")
+def test_the_panels_weights_are_those_of_the_node(case):
+    if case["shares"] is None:
+        with pytest.raises(PromptError):
+            relative_weights(parse_weights(case["text"]), case["count"])
+    else:
+        assert relative_weights(parse_weights(case["text"]), case["count"]) == case["shares"]
+
+
 def test_conditions_are_mixed_by_their_weights(model, condition):
     other = EncodeModality.execute(model, "a blue square")[0]
     conditions = {"condition_0": condition, "condition_1": other}
@@ -167,6 +225,25 @@ def test_guidance_of_a_modality_comes_before_the_common_one_and_that_before_the_
     assert made.samples.keys() == expected.samples.keys()
     for modality, latent in expected.samples.items():
         assert torch.equal(made.samples[modality], latent)
+
+
+@pytest.mark.parametrize("guidance", [{"guidance": -0.5}, {"image_guidance": -0.5}], ids=["common", "own"])
+def test_guidance_between_unset_and_none_is_refused(model, condition, guidance):
+    with pytest.raises(ConfigError, match=r"guidance for image must be a number from 0 on, got -0\.5"):
+        JointSampler.execute(model, condition, **QUICK | guidance, **SWITCHED_OFF | {"image": True})
+
+
+def test_a_modality_that_the_model_lacks_is_refused_by_both_ways_to_sample(model, condition):
+    known = {modality: each for modality, each in model.config.modalities.items() if modality is not Modality.VIDEO}
+    small = CoDiPipeline(replace(model.config, modalities=known), model.parts)
+    wanted = SWITCHED_OFF | {"video": True, "image": True}
+    message = "unknown modality 'video'; choose one of: text, image, audio"
+    with pytest.raises(ConfigError, match=message):
+        JointSampler.execute(small, condition, **QUICK, **wanted)
+    with pytest.raises(ConfigError, match=message):
+        NativeModel.execute(small, condition, **wanted)
+    made = JointSampler.execute(small, condition, **QUICK, **SWITCHED_OFF | {"image": True})[0]
+    assert set(made.samples) == {Modality.IMAGE}
 
 
 def test_nothing_to_make_lists_the_modalities(model, condition):
@@ -200,9 +277,20 @@ def test_every_output_has_the_form_that_the_host_expects(model, folders):
 
 def test_sound_of_one_channel_goes_into_videos_as_two():
     mono, surround = sound(batch=2), sound(channels=6)
-    both = stereo(mono, 1)["waveform"]
+    both = sounds_for(mono, 2)[1]["waveform"]
     assert torch.equal(both, mono["waveform"][1:].repeat(1, 2, 1))
-    assert torch.equal(stereo(surround, 0)["waveform"], surround["waveform"][:, :2])
+    assert torch.equal(sounds_for(surround, 1)[0]["waveform"], surround["waveform"][:, :2])
+
+
+def test_one_sound_serves_every_video_and_other_numbers_are_refused(model):
+    made = EncodeLatents.execute(model, image(2))[0]
+    films = Latents({Modality.VIDEO: made.samples[Modality.IMAGE][:, :, None].expand(-1, -1, 2, -1, -1)})
+    videos = DecodeVideo.execute(model, films, sound()).result[0]
+    heard = [each.get_components().audio["waveform"] for each in videos]
+    assert [each.shape for each in heard] == [(1, 2, 8000)] * 2
+    assert torch.equal(heard[0], heard[1])
+    with pytest.raises(ShapeError, match="wanted 1 sound, or 2 of them, one for each video, got 3; connect as many"):
+        DecodeVideo.execute(model, films, sound(batch=3))
 
 
 def test_a_video_is_kept_and_gets_its_sound(model, condition):
@@ -314,12 +402,47 @@ def test_a_native_latent_holds_the_same_and_gives_every_sample_channels_and_an_a
     assert all(torch.equal(back.samples[each], latents.samples[each]) for each in Modality)
 
 
-def test_a_native_mask_covers_what_has_none(model):
+def native_start(model, condition, known: Latents, monkeypatch, **widgets) -> dict:
+    """The LATENT of Native Model, whose MODEL is ComfyUI's alone."""
+    monkeypatch.setattr(native, "native_model", lambda model, outputs: outputs)
+    return NativeModel.execute(model, condition, known=known, **SWITCHED_OFF | widgets)[3]
+
+
+def test_a_native_mask_keeps_what_is_known_without_one_and_leaves_the_rest_to_be_made(model, condition, monkeypatch):
     masked = MaskLatents.execute(model, EncodeLatents.execute(model, sound())[0], "audio", 0.2, 0.4)[0]
-    native = to_latent(JoinLatents.execute(EncodeLatents.execute(model, "a red circle")[0], masked)[0])
-    texts, sounds = native["noise_mask"]
-    assert torch.equal(texts, torch.ones_like(native["samples"][0]))
+    known = JoinLatents.execute(EncodeLatents.execute(model, "a red circle")[0], masked)[0]
+    start = native_start(model, condition, known, monkeypatch, image=True)
+    assert start["codi_modalities"] == [Modality.TEXT, Modality.IMAGE, Modality.AUDIO]
+    texts, pictures, sounds = start["noise_mask"]
+    assert [mask.shape for mask in start["noise_mask"]] == [sample.shape for sample in start["samples"]]
+    assert not texts.any()
+    assert pictures.all()
     assert torch.equal(sounds[0, 0, :, :1], masked.masks[Modality.AUDIO])
+
+
+def test_without_a_mask_a_native_latent_has_none(model, condition, monkeypatch):
+    known = EncodeLatents.execute(model, "a red circle")[0]
+    assert "noise_mask" not in native_start(model, condition, known, monkeypatch)
+
+
+def test_a_native_latent_has_seconds_only_with_a_sound(model, condition, monkeypatch):
+    known = EncodeLatents.execute(model, video())[0]
+    assert native_start(model, condition, known, monkeypatch)["codi_seconds"] is None
+    assert native_start(model, condition, known, monkeypatch, audio=True)["codi_seconds"] == pytest.approx(4 / 6.25)
+
+
+def test_what_is_known_keeps_its_shape_in_a_native_latent_and_serves_every_row(model, monkeypatch):
+    two = EncodeModality.execute(model, image(2))[0]
+    known = EncodeLatents.execute(model, image(), width=32, height=48)[0]
+    start = native_start(model, two, known, monkeypatch, text=True)
+    assert [len(sample) for sample in start["samples"]] == [2, 2]
+    for row in start["samples"][1]:
+        assert torch.equal(row, known.samples[Modality.IMAGE][0])
+    three = EncodeLatents.execute(model, image(3))[0]
+    with pytest.raises(
+        ShapeError, match="wanted 1 image to keep, or 2 of them, one for each row of the condition, got 3"
+    ):
+        native_start(model, two, three, monkeypatch)
 
 
 def test_a_latent_of_another_model_says_what_to_connect():
@@ -330,6 +453,7 @@ def test_a_latent_of_another_model_says_what_to_connect():
 def test_a_checkpoint_that_is_missing_says_where_it_belongs(tmp_path, monkeypatch):
     monkeypatch.setattr(load, "model_folders", lambda: [tmp_path])
     assert LoadCoDi.validate_inputs("codi-mini") is True
+    assert LoadCoDi.validate_inputs(None) is True
     told = LoadCoDi.validate_inputs("official")
     assert told.startswith(
         f"wanted a model in {tmp_path / 'official'} (model_index.json and its parts, or official .pth"
@@ -350,9 +474,9 @@ def test_a_model_is_downloaded_where_load_codi_finds_it(tmp_path, monkeypatch):
     assert (tmp_path / "one/model_index.json").exists()
 
 
-@pytest.mark.parametrize("name", ["", " ", "../elsewhere", "a/b", "/"])
+@pytest.mark.parametrize("name", ["", " ", ".", "..", ".. ", "../elsewhere", "a/b", "/"])
 def test_a_download_goes_to_one_folder(name):
-    with pytest.raises(CheckpointError, match="write it without slashes"):
+    with pytest.raises(CheckpointError, match="choose letters, and no slashes"):
         DownloadCoDi.execute(REPOSITORY, "*", name)
 
 

@@ -8,6 +8,8 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +122,40 @@ def test_without_vocabularies_all_but_text_works_and_they_are_named(
         pipeline.encode("a red ball")
 
 
+def test_vocabularies_can_be_added_later(tiny_pipeline, official_files, vocabularies: Path, tmp_path: Path) -> None:
+    convert(official_files, tmp_path, config=tiny_pipeline.config, tokenizers=NOWHERE)
+    with pytest.raises(CheckpointError, match="add these with `codi convert FOLDER`"):
+        CoDiPipeline.from_pretrained(tmp_path).parts["text_autoencoder"].tokenizer_decoder  # noqa: B018
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.safetensors")}
+    completed = convert([], tmp_path, config=tiny_pipeline.config, tokenizers=vocabularies)
+    assert [(part.name, part.source, part.tokenizers_missing) for part in completed] == [
+        ("clip", tmp_path / "clip", ()),
+        ("text_autoencoder", tmp_path / "text_autoencoder", ()),
+    ]
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.safetensors")} == files
+    assert not list(tmp_path.rglob(".*"))
+    run = {"prompts": ["a red ball bounces"], "to": [Modality.TEXT], "steps": 2, "seed": 3}
+    assert CoDiPipeline.from_pretrained(tmp_path)(**run) == tiny_pipeline(**run)
+    assert convert([], tmp_path, config=tiny_pipeline.config, tokenizers=NOWHERE) == []
+
+
+def test_with_one_vocabulary_of_two_a_model_loads(
+    tiny_pipeline, official_files, vocabularies: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(vocabularies / "bert-base-cased", tmp_path / "given/bert-base-cased")
+    model = tmp_path / "model"
+    found = convert(official_files[:1], model, config=tiny_pipeline.config, tokenizers=tmp_path / "given")
+    missing = {part.name: part.tokenizers_missing for part in found}
+    assert missing["text_autoencoder"] == ("openai-community/gpt2",)
+    assert_same_weights(model, CoDiConfig.from_folder(model), tiny_pipeline)
+
+
+def test_without_files_and_without_a_model_there_is_nothing_to_do(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"got only .*model; name the folder last"):
+        convert([], tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
 def test_parts_can_be_added_to_a_folder_one_by_one(tiny_pipeline, official_files, tmp_path: Path) -> None:
     for file in official_files:
         convert([file], tmp_path, config=tiny_pipeline.config, tokenizers=NOWHERE)
@@ -228,6 +264,44 @@ def test_a_part_that_is_there_already_is_not_replaced(tiny_pipeline, official_fi
     with pytest.raises(CheckpointError, match="has the part diffuser_audio already"):
         convert(official_files[2:3], tmp_path, config=tiny_pipeline.config, tokenizers=NOWHERE)
     assert_same_weights(tmp_path, CoDiConfig.from_folder(tmp_path), tiny_pipeline)
+
+
+def test_files_of_others_are_never_removed(tiny_pipeline, official_files, tmp_path: Path) -> None:
+    (tmp_path / "clip").mkdir()
+    (tmp_path / "clip/clip_l.safetensors").write_bytes(b"of the user")
+    with pytest.raises(CheckpointError, match=r"wanted room for the part clip in .*clip, got files .* move them away"):
+        convert(official_files, tmp_path, config=tiny_pipeline.config, tokenizers=NOWHERE)
+    assert [path.name for path in tmp_path.rglob("*")] == ["clip", "clip_l.safetensors"]
+    assert (tmp_path / "clip/clip_l.safetensors").read_bytes() == b"of the user"
+
+
+def test_parts_of_an_unfinished_conversion_make_room(
+    tiny_pipeline, official_files, vocabularies: Path, tmp_path: Path
+) -> None:
+    convert(official_files, tmp_path, config=tiny_pipeline.config, tokenizers=vocabularies)
+    (tmp_path / INDEX_NAME).unlink()
+    (tmp_path / "clip/model.safetensors").write_bytes(b"damaged")
+    convert(official_files, tmp_path, config=tiny_pipeline.config, tokenizers=vocabularies)
+    assert_same_weights(tmp_path, CoDiConfig.from_folder(tmp_path), tiny_pipeline)
+
+
+def test_a_folder_of_another_model_is_refused_by_both_names(tiny_pipeline, official_files, tmp_path: Path) -> None:
+    convert(official_files[:1], tmp_path, config=replace(tiny_pipeline.config, name="other"), tokenizers=NOWHERE)
+    name = tiny_pipeline.config.name
+    with pytest.raises(CheckpointError, match=f"folder of the model '{name}', got {tmp_path} with 'other'; choose"):
+        convert(official_files[1:], tmp_path, config=tiny_pipeline.config, tokenizers=NOWHERE)
+
+
+def test_what_the_index_says_otherwise_outlives_an_added_part(tiny_pipeline, official_files, tmp_path: Path) -> None:
+    config = tiny_pipeline.config
+    audio = {Modality.AUDIO: replace(config.modalities[Modality.AUDIO], guidance=1.5)}
+    changed = replace(config, frames_per_second=Fraction(9), modalities={**config.modalities, **audio})
+    convert(official_files[2:3], tmp_path, config=changed, tokenizers=NOWHERE)
+    convert(official_files[1:2], tmp_path, config=config, tokenizers=NOWHERE)
+    made = CoDiConfig.from_folder(tmp_path)
+    assert list(made.parts) == ["diffuser_audio", "diffuser_text"]
+    assert made.modalities == audio | {Modality.TEXT: config.modalities[Modality.TEXT]}
+    assert made.frames_per_second == 9
 
 
 def test_a_full_disk_leaves_nothing(

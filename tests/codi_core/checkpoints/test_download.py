@@ -17,7 +17,14 @@ from comfyui_codi.codi_core.errors import CheckpointError
 
 LONG = bytes(range(256)) * 2**10
 MODEL = {INDEX_NAME: b"{}", "clip/config.json": b"[]", "clip/model.safetensors": LONG, "README.md": b"about"}
-OFFICIAL = {"fp16/CoDi_encoders.pth": LONG, "fp16/CoDi_text_diffuser.pth": LONG[1:]}
+OFFICIAL = {"CoDi_encoders.pth": LONG, "CoDi_text_diffuser.pth": LONG[1:]}
+AUTHORS = {
+    "checkpoints_fp16/CoDi_encoders.pth": LONG[2:],
+    "checkpoints_fp16/CoDi_text_diffuser.pth": LONG[3:],
+    **OFFICIAL,
+    "assets/teaser.png": b"",
+}
+"""The authors' repository: every file at the root, and again in half precision."""
 
 
 class StoppedError(Exception):
@@ -53,11 +60,14 @@ def test_a_model_folder_comes_as_it_is_without_what_belongs_to_no_model(folder: 
     assert heres[-1] == told[-1][2] == len(LONG) + 4
 
 
-def test_official_files_lie_side_by_side(folder: Path):
-    with serving(Hub(OFFICIAL)) as hub:
-        files = download(REPOSITORY, folder, endpoint=hub.url)
+@pytest.mark.parametrize(
+    ("pattern", "precision"), [("*", ""), ("*.pth", ""), ("checkpoints_fp16/*", "checkpoints_fp16/")]
+)
+def test_official_files_lie_side_by_side_those_nearest_the_root_first(folder: Path, pattern: str, precision: str):
+    with serving(Hub(AUTHORS)) as hub:
+        files = download(REPOSITORY, folder, files=pattern, endpoint=hub.url)
     assert [file.name for file in files] == ["CoDi_encoders.pth", "CoDi_text_diffuser.pth"]
-    assert sorted(contents(folder)) == [file.name for file in files]
+    assert contents(folder) == {name: AUTHORS[precision + name] for name in OFFICIAL}
 
 
 def test_a_stopped_download_goes_on_where_it_was_and_shows_nothing_before_all_is_there(folder: Path):
@@ -78,9 +88,31 @@ def test_what_is_there_is_not_fetched_again(folder: Path):
         stamps = {file: file.stat().st_mtime_ns for file in folder.iterdir()}
         download(REPOSITORY, folder, endpoint=hub.url)
         assert {file: file.stat().st_mtime_ns for file in folder.iterdir()} == stamps
-        (folder / "CoDi_encoders.pth").write_bytes(b"another")
-        with pytest.raises(CheckpointError, match=r"CoDi_encoders.pth has 7 bytes, that of the hub 262144"):
-            download(REPOSITORY, folder, endpoint=hub.url)
+
+
+@pytest.mark.parametrize("other", [b"another", LONG[::-1]], ids=["another size", "the same size"])
+def test_another_file_in_its_place_is_neither_kept_silently_nor_lost(folder: Path, other: bytes):
+    folder.mkdir(parents=True)
+    (folder / "CoDi_encoders.pth").write_bytes(other)
+    message = rf"of 262144 bytes, got another file of {len(other)} bytes in .*CoDi_encoders\.pth; remove it"
+    with serving(Hub(OFFICIAL)) as hub, pytest.raises(CheckpointError, match=message):
+        download(REPOSITORY, folder, endpoint=hub.url)
+    assert contents(folder) == {"CoDi_encoders.pth": other}
+
+
+def test_files_of_equal_content_come_to_their_places(folder: Path):
+    files = MODEL | {"clap/model.safetensors": LONG, "clap/config.json": b"[]"}
+    with serving(Hub(files)) as hub:
+        download(REPOSITORY, folder, endpoint=hub.url)
+    assert contents(folder) == {name: content for name, content in files.items() if name != "README.md"}
+
+
+@pytest.mark.parametrize("below", ["", "one"])
+def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path, below: str):
+    (tmp_path / "README.md").write_text("about")
+    place = tmp_path / "README.md" / below
+    with serving(Hub(OFFICIAL)) as hub, pytest.raises(CheckpointError, match=f"cannot write {place}: .*another folder"):
+        download(REPOSITORY, place, endpoint=hub.url)
 
 
 @pytest.mark.parametrize("as_json", [False, True])
@@ -117,7 +149,7 @@ def test_a_repository_without_a_model_says_what_it_has(folder: Path, files: dict
 
 
 def test_files_of_one_name_are_chosen_by_a_pattern(folder: Path):
-    files = OFFICIAL | {"fp32/CoDi_encoders.pth": LONG[:-1]}
+    files = {"fp16/CoDi_encoders.pth": LONG, "fp32/CoDi_encoders.pth": LONG[:-1]}
     with serving(Hub(files)) as hub:
         with pytest.raises(CheckpointError, match=r"CoDi_encoders.pth twice, as .*; say which one, as fp32/\*"):
             download(REPOSITORY, folder, endpoint=hub.url)

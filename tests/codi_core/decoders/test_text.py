@@ -135,9 +135,9 @@ def test_saved_model_writes_the_same(text_autoencoder, tmp_path):
     assert loaded.generate(latents()) == text_autoencoder.generate(latents())
 
 
-def test_without_tokenizers_says_what_to_call(text_autoencoder):
+def test_without_tokenizers_says_how_to_get_them(text_autoencoder):
     bare = TextAutoencoder.from_config(text_autoencoder.config)
-    with pytest.raises(CheckpointError, match="call attach_tokenizers"):
+    with pytest.raises(CheckpointError, match="add these with `codi convert FOLDER`"):
         TextCodec(bare, 1.0).encode("a")
 
 

@@ -60,7 +60,7 @@ def test_text_is_filled_up_with_the_end_token(clip: CLIPEncoder) -> None:
 def test_no_text_and_no_tokenizer_say_what_to_do(clip: CLIPEncoder, make_clip: MakeCLIP) -> None:
     with pytest.raises(PromptError, match="at least one text, got none; use an empty text"):
         clip.encode_text([])
-    with pytest.raises(CheckpointError, match="tokenizer to read a text, got none; load the model"):
+    with pytest.raises(CheckpointError, match="tokenizer to read a text, got none; add the vocabulary with `codi"):
         make_clip().encode_text(["a red ball"])
 
 
