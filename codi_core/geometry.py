@@ -152,6 +152,6 @@ def _check_keeps(modality: Modality, found: OutputSize, size: OutputSize, others
         fits = asked is None or (asked <= holds if name == "seconds" else asked == holds)
         if not fits and not for_others:
             raise ShapeError(
-                f"wanted {holds:g} as {name}, since the known {modality} has it, got {asked:g}; leave it open, or start "
-                f"from another {modality}"
+                f"wanted {holds:g} as {name}, since the known {modality} has it, got {asked:g}; leave it open, or "
+                f"start from another {modality}"
             )
