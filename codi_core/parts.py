@@ -19,7 +19,7 @@ from torch import nn
 from .config import INDEX_NAME, CoDiConfig
 from .decoders.audio import build_vocoder
 from .decoders.image import build_image_autoencoder
-from .decoders.text import ENCODER_TOKENIZER, TextAutoencoder
+from .decoders.text import DECODER_TOKENIZER, ENCODER_TOKENIZER, TextAutoencoder
 from .encoders import CLAPEncoder, CLIPEncoder, PromptFactors
 from .encoders.clip import TOKENIZER
 from .errors import CheckpointError, ConfigError
@@ -42,11 +42,14 @@ _BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "text_autoencoder": TextAutoencoder,
 }
 
-_TOKENIZERS: dict[str, tuple[str, Callable[[Any, Path], None]]] = {
-    "clip": (TOKENIZER, lambda part, folder: part.attach_tokenizer(folder / TOKENIZER)),
-    "text_autoencoder": (ENCODER_TOKENIZER, lambda part, folder: part.attach_tokenizers(folder)),
+_TOKENIZERS: dict[str, tuple[tuple[str, ...], Callable[[Any, Path], None]]] = {
+    "clip": ((TOKENIZER,), lambda part, folder: part.attach_tokenizer(folder / TOKENIZER)),
+    "text_autoencoder": (
+        (ENCODER_TOKENIZER, DECODER_TOKENIZER),
+        lambda part, folder: part.attach_tokenizers(folder),
+    ),
 }
-"""Per part the folder that tells whether tokenizers are there, and how to attach them."""
+"""Per part the folders of its tokenizers, and how to attach them."""
 
 
 def build_part(name: str, arguments: Mapping[str, Any]) -> nn.Module:
@@ -56,9 +59,9 @@ def build_part(name: str, arguments: Mapping[str, Any]) -> nn.Module:
 
 
 def attach_tokenizers(name: str, part: nn.Module, folder: Path) -> None:
-    """Give a part that reads text its tokenizers from its folder. Without any it still does all but reading text."""
-    place, attach = _TOKENIZERS.get(name, ("", None))
-    if attach is not None and (folder / place).exists():
+    """Give a part that reads text its tokenizers from its folder. Unless all are there it does all but reading text."""
+    places, attach = _TOKENIZERS.get(name, ((), None))
+    if attach is not None and all((folder / place).exists() for place in places):
         attach(part, folder)
 
 

@@ -193,6 +193,12 @@ def test_an_unknown_part_is_refused(folder):
         load(folder)["smeller"]
 
 
+@pytest.mark.parametrize("place", ["encoder_tokenizer", "decoder_tokenizer"])
+def test_a_text_autoencoder_with_one_tokenizer_of_two_still_loads(folder, place):
+    shutil.rmtree(folder / "text_autoencoder" / place)
+    assert load(folder)["text_autoencoder"]
+
+
 def test_a_missing_tokenizer_is_named_when_text_is_to_be_read(folder):
     shutil.rmtree(folder / "clip/tokenizer")
     clip = load(folder)["clip"]
