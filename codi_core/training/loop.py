@@ -84,7 +84,10 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` to write to; it takes the place of `path` only once all went well."""
+    """A temporary name beside `path` to write to; it takes the place of `path` only once all went well.
+
+    Always the same one, since runs are killed at any time: the next overwrites what they left.
+    """
     scratch = path.with_name(f".{path.name}")
     try:
         with writing(path):
