@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from fractions import Fraction
+from typing import Any, cast
 
 import torch
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler, DDIMSchedulerOutput
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from diffusers.schedulers.scheduling_euler_ancestral_discrete import EulerAncestralDiscreteScheduler
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
@@ -32,8 +33,8 @@ TRAINING_TIMESTEPS = 1000
 
 
 class CoDiDDIMScheduler(DDIMScheduler):
-    """DDIM without fresh noise (DDIM paper, formula 12 with eta 0); with leading spacing over the timesteps that CoDi
-    was sampled with: 1, 1 + c, 1 + 2c, … with c = 1000 // steps.
+    """DDIM; with leading spacing over the timesteps that CoDi was sampled with: 1, 1 + c, 1 + 2c, … with
+    c = 1000 // steps.
 
     diffusers' own list is shorter where `steps` does not divide 1000. The timestep 1000, which some counts would
     reach, lies outside the training schedule and is left out.
@@ -45,13 +46,13 @@ class CoDiDDIMScheduler(DDIMScheduler):
             steps = torch.arange(1, TRAINING_TIMESTEPS, TRAINING_TIMESTEPS // num_inference_steps, device=device)
             self.timesteps = steps.flip(0)
 
-    def step(self, model_output: Tensor, timestep: Tensor, sample: Tensor) -> DDIMSchedulerOutput:
+    def step(self, model_output: Tensor, timestep: Tensor, sample: Tensor, **options: Any) -> Any:
         """To the next of the timesteps, however far it is: diffusers' own goes 1000 // steps on, which is another
-        place unless `steps` divides 1000."""
-        clean, noise = clean_and_noise(self, model_output, timestep, sample)
+        place unless `steps` divides 1000. So it is told the number of steps that leads to the right one."""
         later = self.timesteps[self.timesteps < timestep]
-        signal_power = self.alphas_cumprod[int(later[0])] if len(later) else self.final_alpha_cumprod
-        return DDIMSchedulerOutput(prev_sample=signal_power**0.5 * clean + (1 - signal_power) ** 0.5 * noise)
+        following = int(later[0]) if len(later) else -1
+        self.num_inference_steps = cast(int, Fraction(TRAINING_TIMESTEPS, int(timestep) - following))
+        return super().step(model_output, cast(int, timestep), sample, **options)
 
 
 class SchedulerName(StrEnum):
@@ -119,16 +120,6 @@ def set_timesteps(scheduler: Any, steps: int, device: torch.device | str = "cpu"
         scheduler.timesteps = scheduler.timesteps[:-1]
         if hasattr(scheduler, "sigmas"):
             scheduler.sigmas = torch.cat([scheduler.sigmas[:-2], scheduler.sigmas[-1:]])
-
-
-def clean_and_noise(scheduler: Any, output: Tensor, timestep: Tensor, noisy: Tensor) -> tuple[Tensor, Tensor]:
-    """The clean latent and the noise that a network's output says a noisy one is made of (DDIM paper, formula 9; and
-    its like for v)."""
-    signal_power = scheduler.alphas_cumprod[int(timestep)].to(noisy.device)
-    signal, level = signal_power**0.5, (1 - signal_power) ** 0.5
-    if scheduler.config.prediction_type == "v_prediction":
-        return signal * noisy - level * output, signal * output + level * noisy
-    return (noisy - level * output) / signal, output
 
 
 def takes_generator(scheduler: Any) -> bool:
@@ -311,12 +302,17 @@ class JointSampler:
         timesteps: Mapping[Modality, Tensor],
         latents: Mapping[Modality, Tensor],
     ) -> dict[Modality, Tensor]:
-        """The clean latents that the networks' outputs point to."""
+        """The clean latents that the networks' outputs point to (DDIM paper, formula 9; and its like for v)."""
         found = {}
         for modality, output in outputs.items():
             scheduler, timestep = self.schedulers[modality], timesteps[modality]
             noisy = scheduler.scale_model_input(latents[modality], timestep)
-            found[modality], _ = clean_and_noise(scheduler, output, timestep, noisy)
+            signal_power = scheduler.alphas_cumprod[int(timestep)].to(noisy.device)
+            signal, level = signal_power.sqrt(), (1 - signal_power).sqrt()
+            if scheduler.config.prediction_type == "v_prediction":
+                found[modality] = signal * noisy - level * output
+            else:
+                found[modality] = (noisy - level * output) / signal
         return found
 
     def step(
