@@ -11,11 +11,12 @@ from torch.nn import functional
 
 from comfyui_codi.codi_core import drafts
 from comfyui_codi.codi_core.drafts import Drafts
+from comfyui_codi.codi_core.geometry import latent_shape
 from comfyui_codi.codi_core.modality import Modality
 from comfyui_codi.codi_core.pipeline import CoDiPipeline
 from comfyui_codi.codi_core.training.world import Split, World
 from comfyui_codi.codi_core.training.world_source import RENDERERS
-from comfyui_codi.codi_core.values import Frames, Waveform
+from comfyui_codi.codi_core.values import Frames, OutputSize, Waveform
 
 TEXT, IMAGE, VIDEO, AUDIO = Modality
 
@@ -107,3 +108,21 @@ def test_what_cannot_be_drawn_goes_without_and_the_rest_is_drawn(pipeline, media
     asked = Drafts(pipeline)
     assert set(asked(latents)) == {IMAGE}
     assert asked.drawable == {IMAGE, VIDEO, AUDIO}
+
+
+def test_loading_is_not_counted_as_drawing(monkeypatch):
+    """On this clock a part takes a minute to be loaded, and a step a second."""
+    pipeline, clock = CoDiPipeline.from_pretrained("codi-mini"), [0.0]
+    monkeypatch.setattr(drafts.time, "monotonic", lambda: clock[0])
+    load = pipeline.parts._make
+
+    def slowly(name: str):
+        clock[0] += 60
+        return load(name)
+
+    monkeypatch.setattr(pipeline.parts, "_make", slowly)
+    asked, shape = Drafts(pipeline), latent_shape(pipeline.config, IMAGE, OutputSize())
+    for _ in range(3):
+        clock[0] += 1
+        assert set(asked({IMAGE: torch.zeros(1, *shape)})) == {IMAGE}
+    assert clock[0] == 63

@@ -3,7 +3,7 @@
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 import { addPanel, nodesOf, openGraph } from "./panels.js";
-import { nodeOfEvent, workflowOf } from "./runs.js";
+import { kindOf, nodeOfEvent, workflowOf } from "./runs.js";
 
 /** Nodes that show a text. */
 const TELLING = new Set(["DecodeText", "DownloadCoDi"]);
@@ -31,8 +31,10 @@ function keyOf(workflow, id) {
 
 /** Also of other workflows than the open one, which are shown it when they are opened again. */
 function keep({ prompt_id: run, display_node: shown, node, output }) {
+  const id = shown ?? node;
+  if (!SHOWING.has(kindOf(run, id))) return;
   try {
-    sessionStorage.setItem(keyOf(workflowOf(run), shown ?? node), JSON.stringify(output));
+    sessionStorage.setItem(keyOf(workflowOf(run), id), JSON.stringify(output));
   } catch {
     // The store is full or forbidden; the result is shown all the same.
   }

@@ -3,12 +3,17 @@ import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 import { nodeOf, openGraph } from "./panels.js";
 
-/** Ids of workflows, by that of the run. */
+/** By a run's id that of its workflow, and the kinds of its nodes by theirs. */
 const queued = new Map();
 
 /** The id of the workflow that a run is of; where nobody knows, as after the page was loaded anew, of the open one. */
 export function workflowOf(run) {
-  return queued.get(run) ?? openGraph().id;
+  return queued.get(run)?.workflow ?? openGraph().id;
+}
+
+/** What kind of node of a run an id is; undefined if it is neither known nor in the open workflow. */
+export function kindOf(run, id) {
+  return queued.get(run)?.kinds[id] ?? nodeOf(id)?.comfyClass;
 }
 
 /** The node of an event if it is in the open workflow. */
@@ -23,7 +28,8 @@ app.registerExtension({
     const queue = api.queuePrompt;
     api.queuePrompt = async function (number, prompt, ...given) {
       const answer = await queue.call(this, number, prompt, ...given);
-      queued.set(answer.prompt_id, prompt.workflow.id);
+      const kinds = Object.entries(prompt.output).map(([id, node]) => [id, node.class_type]);
+      queued.set(answer.prompt_id, { workflow: prompt.workflow.id, kinds: Object.fromEntries(kinds) });
       return answer;
     };
   },
