@@ -136,8 +136,8 @@ class CoDiPipeline:
         modality = modality_of(media)
         codec = build_codec(modality, self.parts, self.config)
         latent = codec.encode(fit(self.config, modality, media, size))
-        heard = isinstance(media, Waveform)
-        return Latents({modality: latent}, min(media.duration_s, size.seconds or media.duration_s) if heard else None)
+        seconds = min(media.duration_s, size.seconds or media.duration_s) if isinstance(media, Waveform) else None
+        return Latents({modality: latent}, seconds)
 
     def sample(
         self,
@@ -207,7 +207,7 @@ class CoDiPipeline:
             known={modality: self._known(known, modality, strength, rows) for modality in known.samples},
             on_step=on_step,
         )
-        return Latents(samples, size.seconds if Modality.AUDIO in samples else None)
+        return Latents(samples, size.seconds)
 
     def _check_width(self, condition: Condition, outputs: Sequence[Modality]) -> None:
         for modality in outputs:

@@ -171,7 +171,7 @@ class Latents:
     """What the joint sampler made: per modality, in the scaled space of its diffuser.
 
     samples: image (b, c, h, w), video (b, c, f, h, w), audio (b, c, time, mel), text (b, width).
-    seconds: how much of the sound was asked for, if there is one; its latent may be longer, since it is made of whole
+    seconds: how much of the sound was asked for, None without one; its latent may be longer, since it is made of whole
     cells.
     masks: where a run that starts from these makes them anew (1) and where it keeps them (0); each expands to its
     sample.
@@ -180,6 +180,10 @@ class Latents:
     samples: Mapping[Modality, Tensor]
     seconds: float | None = None
     masks: Mapping[Modality, Float[Tensor, "..."]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if Modality.AUDIO not in self.samples:
+            object.__setattr__(self, "seconds", None)
 
     def joined(self, other: Latents) -> Latents:
         """Both; where both hold the same modality, the other's."""
@@ -194,7 +198,7 @@ class Latents:
         one, others = (
             Latents(
                 {each: sample for each, sample in self.samples.items() if (each == modality) is chosen},
-                self.seconds if (modality is Modality.AUDIO) is chosen else None,
+                self.seconds,
                 {each: mask for each, mask in self.masks.items() if (each == modality) is chosen},
             )
             for chosen in (True, False)

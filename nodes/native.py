@@ -110,7 +110,7 @@ class NativeModel(io.ComfyNode):
             native_model(model, outputs),
             [[torch.cat([each.embedding for each in told], dim=1), {}]],
             [[torch.cat([each.null for each in told], dim=1), {}]],
-            to_latent(Latents(start, size.seconds if Modality.AUDIO in start else None, masks)),
+            to_latent(Latents(start, size.seconds, masks)),
         )
 
 
