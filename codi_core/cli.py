@@ -192,7 +192,9 @@ def train(
 
 @app.command()
 def evaluate(
-    what: Annotated[str, typer.Argument(help="survival, retrieval, matrix, coherence, keep, sync, sim or mix.")],
+    what: Annotated[
+        str, typer.Argument(help="survival, retrieval, matrix, combinations, coherence, keep, sync, sim or mix.")
+    ],
     model: Annotated[str, typer.Option(metavar="NAME|DIR", help="A bundled model or a folder.")] = "codi-mini",
     count: Annotated[int, typer.Option(help="Samples of each thing that is compared.")] = 64,
     rows: Annotated[int, typer.Option(help="How many samples are made at once.")] = 16,

@@ -12,6 +12,7 @@ from ..media_files import written_whole
 from ..pipeline import CoDiPipeline
 from ..terminal import progress_bars
 from .coherence import Coherence
+from .combinations import Combinations
 from .experiment import EvaluationSettings, Experiment, run_experiment
 from .keeping import Keeping
 from .matrix import Matrix
@@ -25,6 +26,7 @@ EXPERIMENTS: dict[str, type[Experiment]] = {
     "survival": Survival,
     "retrieval": Retrieval,
     "matrix": Matrix,
+    "combinations": Combinations,
     "coherence": Coherence,
     "keep": Keeping,
     "sync": Synchrony,

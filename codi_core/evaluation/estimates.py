@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -54,6 +55,18 @@ def _wilson(right: int, asked: int, effective: float) -> Estimate:
     reach = (found * (1 - found) * weight + weight**2 / 4) ** 0.5 / (1 + weight)
     # At 0 and 1 the bound is the share itself, but for rounding.
     return Estimate(found, min(middle - reach, found), max(middle + reach, found), asked)
+
+
+def difference(first: Estimate, second: Estimate) -> Estimate:
+    """How much more the first is, where the two are independent; count: the smaller of theirs.
+
+    The interval is put together of theirs (Newcombe, Interval Estimation for the Difference Between Independent
+    Proportions, 1998).
+    """
+    apart = first.mean - second.mean
+    below = math.hypot(first.mean - first.low, second.high - second.mean)
+    above = math.hypot(first.high - first.mean, second.mean - second.low)
+    return Estimate(apart, apart - below, apart + above, min(first.count, second.count))
 
 
 def mean(values: Float[Tensor, "count"]) -> Estimate:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -18,7 +18,7 @@ from ..pipeline import CoDiPipeline
 from ..training.captions import captions
 from ..training.world import CARRIED, NONE, Fact, Facts, is_held_out
 from ..training.world_source import RENDERERS
-from .estimates import share, share_of_groups
+from .estimates import Estimate, share, share_of_groups
 from .experiment import EvaluationSettings, Record, Unit, draw_facts, make
 from .facts import READERS
 from .pictures import figure, heat_map
@@ -27,9 +27,9 @@ SETS = [list(chosen) for count in range(1, len(Modality) + 1) for chosen in comb
 """All sets of modalities that are not empty, smaller ones first."""
 RIGHT, WRONG, UNSAID = "right", "wrong", "unsaid"
 SEEN, HELD_OUT, FACTS = "seen", "held out", "facts"
-Tally = dict[tuple[int, int], Counter[str | None]]
-"""How often what became of facts, for each row of facts by its chunk and its place there: in all cells a row is told
-with the same words and made from the same noise, so answers about it hang together."""
+Tally = dict[Hashable, Counter[str | None]]
+"""How often what became of facts, for each row of facts: in all cells a row is told with the same words and made from
+the same noise, so answers about it hang together."""
 
 
 def prompts_of(
@@ -49,6 +49,39 @@ def prompts_of(
     return prompts, told
 
 
+def what_became(
+    pipeline: CoDiPipeline,
+    facts: Facts,
+    generator: torch.Generator,
+    inputs: Sequence[Modality],
+    outputs: Sequence[Modality],
+    settings: EvaluationSettings,
+    seed: int,
+) -> dict[str, Any]:
+    """Make outputs of inputs that show these facts: per output which rows were held out, and of each fact what became
+    of it in each row."""
+    prompts, told = prompts_of(facts, inputs, generator)
+    condition = mix([pipeline.encode(prompt) for prompt in prompts.values()], mode=settings.mode)
+    record: dict[str, Any] = {}
+    for modality, media in make(pipeline, condition, outputs, settings, seed).items():
+        reading = READERS[modality](media)
+        record[str(modality)] = {
+            HELD_OUT: is_held_out(facts, modality).tolist(),
+            FACTS: {
+                str(fact): _outcomes(modality, reading.categories[fact], facts.categories[fact], told[fact])
+                for fact in CARRIED[modality]
+            },
+        }
+    return record
+
+
+def outcomes_in(read: Mapping[str, Any]) -> Iterator[tuple[str, int, str, str | None]]:
+    """Of one output in a record: fact, place of the row, whether it was held out, and what became of the fact."""
+    for fact, outcomes in read[FACTS].items():
+        for place, outcome in enumerate(outcomes):
+            yield fact, place, HELD_OUT if read[HELD_OUT][place] else SEEN, outcome
+
+
 class Matrix:
     """Each unit is a chunk of one cell: inputs that show the same facts are mixed evenly, outputs are made jointly.
 
@@ -66,21 +99,8 @@ class Matrix:
 
     def measure(self, pipeline: CoDiPipeline, unit: Unit, settings: EvaluationSettings) -> Record:
         facts, generator = draw_facts(settings, unit["chunk"])
-        prompts, told = prompts_of(facts, list(map(Modality, unit["inputs"])), generator)
-        condition = mix([pipeline.encode(prompt) for prompt in prompts.values()], mode=settings.mode)
-        outputs = list(map(Modality, unit["outputs"]))
-        made = make(pipeline, condition, outputs, settings, settings.seed_of(unit["chunk"]))
-        record: dict[str, Any] = {}
-        for modality, media in made.items():
-            reading = READERS[modality](media)
-            record[str(modality)] = {
-                HELD_OUT: is_held_out(facts, modality).tolist(),
-                FACTS: {
-                    str(fact): _outcomes(modality, reading.categories[fact], facts.categories[fact], told[fact])
-                    for fact in CARRIED[modality]
-                },
-            }
-        return record
+        inputs, outputs = (list(map(Modality, unit[name])) for name in ("inputs", "outputs"))
+        return what_became(pipeline, facts, generator, inputs, outputs, settings, settings.seed_of(unit["chunk"]))
 
     def report(self, results: Sequence[tuple[Unit, Record]]) -> dict[str, Any]:
         cells: dict[str, Tally] = {}
@@ -89,24 +109,22 @@ class Matrix:
         for unit, record in results:
             cell = f"{'+'.join(unit['inputs'])} → {'+'.join(unit['outputs'])}"
             for modality, read in record.items():
-                for fact, outcomes in read[FACTS].items():
-                    for place, outcome in enumerate(outcomes):
-                        split = HELD_OUT if read[HELD_OUT][place] else SEEN
-                        for tally in (
-                            cells.setdefault(cell, {}),
-                            facts.setdefault(f"{modality} {fact}", {}),
-                            splits[split],
-                            splits.setdefault(f"{modality} {fact} {split}", {}),
-                        ):
-                            tally.setdefault((unit["chunk"], place), Counter())[outcome] += 1
-        shares = {cell: _share(tally) for cell, tally in cells.items()}
+                for fact, place, split, outcome in outcomes_in(read):
+                    for tally in (
+                        cells.setdefault(cell, {}),
+                        facts.setdefault(f"{modality} {fact}", {}),
+                        splits[split],
+                        splits.setdefault(f"{modality} {fact} {split}", {}),
+                    ):
+                        tally.setdefault((unit["chunk"], place), Counter())[outcome] += 1
+        shares = {cell: share_right(tally) for cell, tally in cells.items()}
         means = {cell: entry["mean"] for cell, entry in shares.items() if entry["count"]}
         worst = min(means, key=lambda cell: means[cell])
         return {
             "mean of cells": sum(means.values()) / len(means),
             "worst cell": {"cell": worst, **shares[worst]},
-            "splits": {name: _share(tally) for name, tally in splits.items()},
-            "facts": {name: _share(tally) for name, tally in facts.items()},
+            "splits": {name: share_right(tally) for name, tally in splits.items()},
+            "facts": {name: share_right(tally) for name, tally in facts.items()},
             "cells": shares,
         }
 
@@ -136,9 +154,13 @@ def _outcomes(
     return [outcome(*row) for row in zip(read.tolist(), shown.tolist(), told.tolist(), strict=True)]
 
 
-def _share(tally: Tally) -> dict[str, Any]:
-    """Of what was said, and how much was left unsaid."""
-    right = [counts[RIGHT] for counts in tally.values()]
+def estimate_right(tally: Tally) -> Estimate:
+    """The share that is right, of what was said."""
     said = [counts[RIGHT] + counts[WRONG] for counts in tally.values()]
-    unsaid = sum(counts[UNSAID] for counts in tally.values())
-    return {**vars(share_of_groups(right, said)), UNSAID: share(unsaid, sum(said) + unsaid).mean}
+    return share_of_groups([counts[RIGHT] for counts in tally.values()], said)
+
+
+def share_right(tally: Tally) -> dict[str, Any]:
+    """Of what was said, and how much was left unsaid."""
+    found, unsaid = estimate_right(tally), sum(counts[UNSAID] for counts in tally.values())
+    return {**vars(found), UNSAID: share(unsaid, found.count + unsaid).mean}

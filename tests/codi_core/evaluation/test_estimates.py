@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfyui_codi.codi_core.evaluation.estimates import mean, median, share, share_of_groups
+from comfyui_codi.codi_core.evaluation.estimates import difference, mean, median, share, share_of_groups
 
 
 @given(st.integers(1, 500).flatmap(lambda asked: st.tuples(st.integers(0, asked), st.just(asked))))
@@ -24,6 +24,12 @@ def test_wilsons_interval_as_in_the_textbook():
     found = share(81, 263)
     assert found.low == pytest.approx(0.2553, abs=1e-4)
     assert found.high == pytest.approx(0.3662, abs=1e-4)
+
+
+def test_newcombes_interval_of_a_difference_as_in_the_paper():
+    found = difference(share(56, 70), share(48, 80))
+    assert (found.mean, found.count) == (pytest.approx(0.2), 70)
+    assert (found.low, found.high) == (pytest.approx(0.0524, abs=1e-4), pytest.approx(0.3339, abs=1e-4))
 
 
 def test_more_answers_narrow_the_interval():

@@ -16,6 +16,7 @@ from comfyui_codi.codi_core.cli import app
 from comfyui_codi.codi_core.errors import ConfigError
 from comfyui_codi.codi_core.evaluation import coherence, matrix
 from comfyui_codi.codi_core.evaluation.coherence import Coherence, _entropy
+from comfyui_codi.codi_core.evaluation.combinations import Combinations
 from comfyui_codi.codi_core.evaluation.command import EXPERIMENTS
 from comfyui_codi.codi_core.evaluation.estimates import share_of_groups
 from comfyui_codi.codi_core.evaluation.experiment import EvaluationSettings, draw_facts, run_experiment
@@ -139,6 +140,24 @@ def test_an_answer_of_the_matrix_counts_its_row_once():
     )
 
 
+def test_what_is_held_out_is_held_against_what_was_seen():
+    """A figure that was seen counts as seen, though its motion isn't in the picture that training had."""
+    shapes = {"train": ["right", "right"], "held_out": ["right", "wrong"]}
+    held_out = {"train": [False, False], "held_out": [False, True]}
+    results = [
+        (
+            {"input": given, "output": "image", "split": split, "chunk": 0},
+            {"image": {"held out": held_out[split], "facts": {"shape": shapes[split]}}},
+        )
+        for given in ("text", "audio")
+        for split in shapes
+    ]
+    report = Combinations().report(results)
+    assert (report["splits"]["seen"]["count"], report["splits"]["held out"]["count"]) == (6, 2)
+    assert report["drop"]["mean"] == 1
+    assert report["pairs"]["text → image held out"]["mean"] == report["facts"]["image shape held out"]["mean"] == 0
+
+
 def test_independent_outputs_are_as_varied_as_they_are_however_often_they_are_made():
     """Every set of outputs holds the same four texts: each shows another shape."""
     apart = {"text shape": [0, 1, 2, 3], "text colour": [0, 0, 0, 0], "text motion": [0, 0, 0, 0]}
@@ -173,7 +192,9 @@ def test_settings_out_of_range_are_named(name):
 def test_an_unknown_evaluation_lists_the_known(tiny_folder, tmp_path):
     result = CliRunner().invoke(app, ["evaluate", "taste", "--model", str(tiny_folder), "--output-dir", str(tmp_path)])
     assert isinstance(result.exception, ConfigError)
-    assert "choose one of: survival, retrieval, matrix, coherence, keep, sync, sim, mix" in str(result.exception)
+    assert "choose one of: survival, retrieval, matrix, combinations, coherence, keep, sync, sim, mix" in str(
+        result.exception
+    )
 
 
 def test_files_are_listed(tiny_folder, tmp_path: Path):
