@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
-import torch
 from matplotlib.figure import Figure
 
 from ..modality import Modality
 from ..pipeline import CoDiPipeline
-from ..training.world import MAIN_FACTS, Split, World
+from ..training.world import MAIN_FACTS, Split
 from .estimates import difference
 from .experiment import EvaluationSettings, Record, Unit
 from .matrix import HELD_OUT, SEEN, Tally, estimate_right, outcomes_in, share_right, what_became
@@ -37,11 +36,8 @@ class Combinations:
         ]
 
     def measure(self, pipeline: CoDiPipeline, unit: Unit, settings: EvaluationSettings) -> Record:
-        seed = settings.seed_of(unit["chunk"])
-        generator = torch.Generator().manual_seed(seed)
-        facts = World(Split(unit["split"])).draw(settings.rows_of(unit["chunk"]), generator)
         inputs, outputs = ([Modality(unit[name])] for name in ("input", "output"))
-        return what_became(pipeline, facts, generator, inputs, outputs, settings, seed)
+        return what_became(pipeline, inputs, outputs, settings, unit["chunk"], Split(unit["split"]))
 
     def report(self, results: Sequence[tuple[Unit, Record]]) -> dict[str, Any]:
         splits: dict[str, Tally] = {SEEN: {}, HELD_OUT: {}}

@@ -149,10 +149,10 @@ def _digest(pipeline: CoDiPipeline, settings: EvaluationSettings) -> str:
     return hashlib.sha256(told.encode()).hexdigest()[:12]
 
 
-def draw_facts(settings: EvaluationSettings, chunk: int) -> tuple[Facts, torch.Generator]:
-    """The facts of a chunk's rows, from the whole world, and the generator that goes on from there."""
+def draw_facts(settings: EvaluationSettings, chunk: int, split: Split = Split.ALL) -> tuple[Facts, torch.Generator]:
+    """The facts of a chunk's rows, and the generator that goes on from there."""
     generator = torch.Generator().manual_seed(settings.seed_of(chunk))
-    return World(Split.ALL).draw(settings.rows_of(chunk), generator), generator
+    return World(split).draw(settings.rows_of(chunk), generator), generator
 
 
 def one_stated(facts: Facts, generator: torch.Generator) -> dict[Fact, Bool[Tensor, "batch"]]:

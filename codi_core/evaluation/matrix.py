@@ -16,7 +16,7 @@ from ..mixing import mix
 from ..modality import Modality
 from ..pipeline import CoDiPipeline
 from ..training.captions import captions
-from ..training.world import CARRIED, NONE, Fact, Facts, is_held_out
+from ..training.world import CARRIED, NONE, Fact, Facts, Split, is_held_out
 from ..training.world_source import RENDERERS
 from .estimates import Estimate, share, share_of_groups
 from .experiment import EvaluationSettings, Record, Unit, draw_facts, make
@@ -51,19 +51,19 @@ def prompts_of(
 
 def what_became(
     pipeline: CoDiPipeline,
-    facts: Facts,
-    generator: torch.Generator,
     inputs: Sequence[Modality],
     outputs: Sequence[Modality],
     settings: EvaluationSettings,
-    seed: int,
+    chunk: int,
+    split: Split = Split.ALL,
 ) -> dict[str, Any]:
-    """Make outputs of inputs that show these facts: per output which rows were held out, and of each fact what became
-    of it in each row."""
+    """Make outputs of inputs that show the same facts: per output which rows were held out, and of each fact what
+    became of it in each row."""
+    facts, generator = draw_facts(settings, chunk, split)
     prompts, told = prompts_of(facts, inputs, generator)
     condition = mix([pipeline.encode(prompt) for prompt in prompts.values()], mode=settings.mode)
     record: dict[str, Any] = {}
-    for modality, media in make(pipeline, condition, outputs, settings, seed).items():
+    for modality, media in make(pipeline, condition, outputs, settings, settings.seed_of(chunk)).items():
         reading = READERS[modality](media)
         record[str(modality)] = {
             HELD_OUT: is_held_out(facts, modality).tolist(),
@@ -98,9 +98,8 @@ class Matrix:
         ]
 
     def measure(self, pipeline: CoDiPipeline, unit: Unit, settings: EvaluationSettings) -> Record:
-        facts, generator = draw_facts(settings, unit["chunk"])
         inputs, outputs = (list(map(Modality, unit[name])) for name in ("inputs", "outputs"))
-        return what_became(pipeline, facts, generator, inputs, outputs, settings, settings.seed_of(unit["chunk"]))
+        return what_became(pipeline, inputs, outputs, settings, unit["chunk"])
 
     def report(self, results: Sequence[tuple[Unit, Record]]) -> dict[str, Any]:
         cells: dict[str, Tally] = {}

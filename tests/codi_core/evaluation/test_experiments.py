@@ -141,7 +141,7 @@ def test_an_answer_of_the_matrix_counts_its_row_once():
 
 
 def test_what_is_held_out_is_held_against_what_was_seen():
-    """A figure that was seen counts as seen, though its motion isn't in the picture that training had."""
+    """A picture of a combination that is held out with one motion alone counts as seen."""
     shapes = {"train": ["right", "right"], "held_out": ["right", "wrong"]}
     held_out = {"train": [False, False], "held_out": [False, True]}
     results = [
