@@ -142,11 +142,20 @@ def _kept(folder: Path, stem: str) -> dict[str, Record]:
 
 
 def _digest(pipeline: CoDiPipeline, settings: EvaluationSettings) -> str:
-    """Of the settings and of the model's files as far as they can be told apart without reading them."""
-    files = sorted(pipeline.parts.folder.rglob("*.safetensors")) if pipeline.parts.folder else []
-    stamps = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    told = json.dumps([asdict(settings), stamps, str(pipeline.parts.dtype), pipeline.alignment])
-    return hashlib.sha256(told.encode()).hexdigest()[:12]
+    """Of the settings and of what the model's files hold: so that a run can go on with another copy of the model."""
+    told = [asdict(settings), _contents(pipeline.parts.folder), str(pipeline.parts.dtype), pipeline.alignment]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
+
+
+def _contents(model: Path | None) -> list[tuple[str, str]]:
+    """Of every file that makes up a model: where it lies in its folder, and the digest of what it holds."""
+    if model is None:
+        return []
+    found = []
+    for path in sorted(path for ending in ("json", "safetensors") for path in model.rglob(f"*.{ending}")):
+        with path.open("rb") as file:
+            found.append((path.relative_to(model).as_posix(), hashlib.file_digest(file, "sha256").hexdigest()))
+    return found
 
 
 def draw_facts(settings: EvaluationSettings, chunk: int, split: Split = Split.ALL) -> tuple[Facts, torch.Generator]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -205,6 +206,24 @@ def test_files_are_listed(tiny_folder, tmp_path: Path):
     settings = json.loads((tmp_path / "retrieval.json").read_text())["settings"]
     sampled = {"count": 1, "rows": 16, "steps": 25, "seed": 0}
     assert settings == sampled | {"mode": "composed", "alignment": "both", "dtype": "torch.bfloat16"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "files"), [(None, 1), ("model_index.json", 2), ("diffuser_text/model.safetensors", 2)]
+)
+def test_results_are_kept_for_what_a_model_holds_not_for_where_it_lies(
+    changed, files, tiny_folder, tmp_path, few_cells
+):
+    copy = Path(shutil.copytree(tiny_folder, tmp_path / "copy"))
+    if changed:
+        content = (copy / changed).read_bytes()
+        # The sign of the last weight; behind JSON, one more empty line.
+        other = content + b"\n" if changed.endswith("json") else content[:-1] + bytes([content[-1] ^ 0x80])
+        (copy / changed).write_bytes(other)
+    for folder in (tiny_folder, copy):
+        settings = EvaluationSettings(count=1, steps=1)
+        run_experiment("matrix", Matrix(), CoDiPipeline.from_pretrained(folder), settings, tmp_path)
+    assert len(list(tmp_path.glob(".matrix-*.jsonl"))) == files
 
 
 @pytest.mark.parametrize(("alignment", "mode"), [("both", "linear"), ("paper", "composed")])
