@@ -13,8 +13,8 @@ from ..modality import Modality
 from ..pipeline import CoDiPipeline
 from ..training.world import MAIN_FACTS, Split
 from .estimates import difference
-from .experiment import EvaluationSettings, Record, Unit
-from .matrix import HELD_OUT, SEEN, Tally, estimate_right, outcomes_in, share_right, what_became
+from .experiment import HELD_OUT, SEEN, EvaluationSettings, Record, Unit
+from .matrix import Tally, estimate_right, outcomes_in, share_right, what_became
 from .pictures import figure, heat_map
 
 SPLITS = (Split.TRAIN, Split.HELD_OUT)

@@ -30,6 +30,8 @@ Unit = Mapping[str, Any]
 """What to measure, in JSON's types."""
 Record = Mapping[str, Any]
 """What was measured, in JSON's types."""
+SEEN, HELD_OUT = "seen", "held out"
+"""In reports: what training combined so, and what it never did."""
 OnUnit = Callable[[int, int], None]
 """Called with the units done and the units in all."""
 

@@ -19,14 +19,14 @@ from ..training.captions import captions
 from ..training.world import CARRIED, NONE, Fact, Facts, Split, is_held_out
 from ..training.world_source import RENDERERS
 from .estimates import Estimate, share, share_of_groups
-from .experiment import EvaluationSettings, Record, Unit, draw_facts, make
+from .experiment import HELD_OUT, SEEN, EvaluationSettings, Record, Unit, draw_facts, make
 from .facts import READERS
 from .pictures import figure, heat_map
 
 SETS = [list(chosen) for count in range(1, len(Modality) + 1) for chosen in combinations(Modality, count)]
 """All sets of modalities that are not empty, smaller ones first."""
 RIGHT, WRONG, UNSAID = "right", "wrong", "unsaid"
-SEEN, HELD_OUT, FACTS = "seen", "held out", "facts"
+FACTS = "facts"
 Tally = dict[Hashable, Counter[str | None]]
 """How often what became of facts, for each row of facts: in all cells a row is told with the same words and made from
 the same noise, so answers about it hang together."""

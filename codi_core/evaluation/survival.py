@@ -14,7 +14,7 @@ from ..pipeline import CoDiPipeline
 from ..training.world import CARRIED, MAIN_FACTS, NONE, is_held_out
 from ..training.world_source import RENDERERS
 from .estimates import share
-from .experiment import EvaluationSettings, Record, Unit, draw_facts
+from .experiment import HELD_OUT, SEEN, EvaluationSettings, Record, Unit, draw_facts
 from .facts import READERS
 from .pictures import figure, heat_map
 
@@ -33,7 +33,7 @@ class Survival:
         codec = build_codec(modality, pipeline.parts, pipeline.config)
         before, after = (READERS[modality](each).categories for each in (media, codec.decode(codec.encode(media))))
         counts, held_out = {}, is_held_out(facts, modality)
-        for name, rows in {"held out": held_out, "seen": ~held_out}.items():
+        for name, rows in {HELD_OUT: held_out, SEEN: ~held_out}.items():
             for fact in MAIN_FACTS:
                 if fact in CARRIED[modality]:
                     asked = rows & (before[fact] != NONE)
@@ -56,7 +56,7 @@ class Survival:
         }
 
     def draw(self, report: Mapping[str, Any]) -> Figure:
-        names = [f"{fact} {split}" for fact in MAIN_FACTS for split in ("seen", "held out")]
+        names = [f"{fact} {split}" for fact in MAIN_FACTS for split in (SEEN, HELD_OUT)]
         shares = [
             [report[str(modality)].get(name, {}).get("mean", float("nan")) for name in names] for modality in Modality
         ]

@@ -1,0 +1,224 @@
+"""Prints the tables of codi-mini's card from the reports of its evaluations.
+
+python tests/benchmarks/tables.py [--folder tests/benchmarks/codi-mini]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import combinations, product
+from pathlib import Path
+from typing import Any
+
+from comfyui_codi.codi_core.evaluation.estimates import share
+from comfyui_codi.codi_core.evaluation.experiment import HELD_OUT, SEEN
+from comfyui_codi.codi_core.evaluation.mixing_course import FIRST, SECOND
+from comfyui_codi.codi_core.evaluation.retrieval import is_trained
+from comfyui_codi.codi_core.modality import Modality
+from comfyui_codi.codi_core.training.world import CARRIED, MAIN_FACTS, Fact
+
+FOLDER = Path(__file__).parent / "codi-mini"
+CARD_NAMES = {
+    Modality.TEXT: "text",
+    Modality.IMAGE: "picture",
+    Modality.VIDEO: "video",
+    Modality.AUDIO: "sound",
+}
+WEIGHTS = ("0.0", "0.2", "0.4", "0.5", "0.6", "0.8", "1.0")
+"""Of the second prompt, those of the sweep that the card shows."""
+
+Report = Mapping[str, Any]
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |".replace("|  |", "| |") for line in lines)
+
+
+def percent(found: float) -> str:
+    return f"{100 * found:.1f}"
+
+
+def share_told(found: Report) -> str:
+    """A share with its interval, in percent; nothing where nothing was asked."""
+    return f"{percent(found['mean'])} ({percent(found['low'])} to {percent(found['high'])})" if found["count"] else ""
+
+
+def told(found: Report) -> str:
+    """A mean with its interval."""
+    return f"{found['mean']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
+
+
+def together(shares: Iterable[Report]) -> dict[str, Any]:
+    """The share of the answers of all."""
+    counted = [(round(each["mean"] * each["count"]), each["count"]) for each in shares if each["count"]]
+    return vars(share(*map(sum, zip(*counted, strict=True))))
+
+
+def named(cell: str) -> str:
+    """A cell of a report by the card's names."""
+    for modality, name in CARD_NAMES.items():
+        cell = cell.replace(str(modality), name)
+    return cell.replace("+", " + ")
+
+
+def grid(entry: Callable[[Modality, Modality], str], corner: str) -> str:
+    rows = [[CARD_NAMES[row], *(entry(row, column) for column in Modality)] for row in Modality]
+    return table([corner, *CARD_NAMES.values()], rows)
+
+
+def survival(report: Report) -> list[str]:
+    def of(modality: Modality, ending: str) -> str:
+        shares = [report[str(modality)][f"{fact} {ending}"] for fact in MAIN_FACTS if fact in CARRIED[modality]]
+        return share_told(together(shares))
+
+    rows = [[name, *(of(modality, name) for modality in Modality)] for name in (SEEN, HELD_OUT)]
+    every = ["all", *(share_told(report[str(modality)]["all"]) for modality in Modality)]
+    return [table(["combinations", *CARD_NAMES.values()], [*rows, every])]
+
+
+def retrieval(report: Report) -> list[str]:
+    pairs = report["pairs"]
+
+    def entry(query: Modality, candidate: Modality) -> str:
+        return "" if query == candidate else percent(pairs[f"{query} → {candidate}"]["mean"])
+
+    groups = [
+        [name, share_told(together(pair for pair in pairs.values() if pair["trained"] is trained))]
+        for name, trained in (("trained pairs", True), ("pairs that never met", False))
+    ]
+    return [grid(entry, "asked with"), table(["", "found"], groups)]
+
+
+def matrix(report: Report) -> list[str]:
+    cells = report["cells"]
+
+    def mean_of(met: Callable[[list[str], list[str]], bool]) -> list[str]:
+        means = []
+        for cell, found in cells.items():
+            inputs, outputs = (side.split("+") for side in cell.split(" → "))
+            if met(inputs, outputs):
+                means.append(found["mean"])
+        return [str(len(means)), percent(sum(means) / len(means))]
+
+    def single(inputs: list[str], outputs: list[str]) -> bool:
+        return len(inputs) == len(outputs) == 1
+
+    def trained(inputs: list[str], outputs: list[str]) -> bool:
+        return inputs == outputs or is_trained(Modality(inputs[0]), Modality(outputs[0]))
+
+    worst = report["worst cell"]
+    groups = [
+        ["one input, one output, that met in training", *mean_of(lambda i, o: single(i, o) and trained(i, o))],
+        ["one input, one output, that never met", *mean_of(lambda i, o: single(i, o) and not trained(i, o))],
+        *(
+            [f"{count} of the inputs, any outputs", *mean_of(lambda i, _, n=count: len(i) == n)]
+            for count in range(1, 5)
+        ),
+        ["all", *mean_of(lambda i, o: True)],
+        [f"the worst: {named(worst['cell'])}", "1", share_told(worst)],
+        ["combinations that training had", "all", share_told(report["splits"][SEEN])],
+        ["combinations held out", "all", share_told(report["splits"][HELD_OUT])],
+    ]
+    facts = [
+        [
+            CARD_NAMES[modality],
+            *(share_told(report["facts"][f"{modality} {fact}"]) if fact in CARRIED[modality] else "" for fact in Fact),
+        ]
+        for modality in Modality
+    ]
+    return [
+        grid(lambda given, output: percent(cells[f"{given} → {output}"]["mean"]), "from"),
+        table(["", "cells", "right"], groups),
+        table(["over all cells", *map(str, Fact)], facts),
+    ]
+
+
+def held_out(report: Report) -> list[str]:
+    columns = list(product(MAIN_FACTS, (SEEN, HELD_OUT)))
+    nothing = {"count": 0}
+    rows = [
+        [
+            CARD_NAMES[modality],
+            *(share_told(report["facts"].get(f"{modality} {fact} {split}", nothing)) for fact, split in columns),
+        ]
+        for modality in Modality
+    ]
+    every = [[name, share_told(found)] for name, found in (*report["splits"].items(), ("drop", report["drop"]))]
+    return [table(["", *(f"{fact}, {split}" for fact, split in columns)], rows), table(["all facts", "right"], every)]
+
+
+def coherence(report: Report) -> list[str]:
+    ways = report["ways"]
+    rows = [["all", *(share_told(entry["agreement"]) for entry in ways.values())]]
+    for pair in combinations(Modality, 2):
+        rows.append(
+            [
+                named(" and ".join(pair)),
+                *(percent(entry["pairs"][" and ".join(pair)]["mean"]) for entry in ways.values()),
+            ]
+        )
+    rows.append(["spread", *(f"{100 * entry['entropy of independent']:.0f}" for entry in ways.values())])
+    return [table(["", *ways], rows)]
+
+
+def keep(report: Report) -> list[str]:
+    nothing = {"count": 0}
+    rows = [
+        [named(pair), *(share_told(found.get(str(fact), nothing)) for fact in MAIN_FACTS)]
+        for pair, found in report["pairs"].items()
+    ]
+    return [table(["kept → made", *map(str, MAIN_FACTS)], rows)]
+
+
+def sync(report: Report) -> list[str]:
+    rows = [
+        [way, told(entry["median error, in frames"]), entry["with bounces in both"]]
+        for way, entry in report["ways"].items()
+    ]
+    return [table(["made", "frames apart at the median", "clips in which both bounced"], rows)]
+
+
+def sim(report: Report) -> list[str]:
+    rows = [[named(pair), *(told(entry) for entry in found.values())] for pair, found in report["pairs"].items()]
+    return [table(["", "together", "apart", "difference"], rows)]
+
+
+def mix(report: Report) -> list[str]:
+    rows = []
+    for modality, courses in report["outputs"].items():
+        shares = ((courses[weight][name]["mean"] for name in (FIRST, SECOND)) for weight in WEIGHTS)
+        rows.append([named(modality), *(" / ".join(f"{100 * each:.0f}" for each in pair) for pair in shares)])
+    return [table(["weight of the second", *WEIGHTS], rows)]
+
+
+TABLES: dict[str, Callable[[Report], list[str]]] = {
+    "survival": survival,
+    "retrieval": retrieval,
+    "matrix": matrix,
+    "combinations": held_out,
+    "coherence": coherence,
+    "keep": keep,
+    "sync": sync,
+    "sim": sim,
+    "mix": mix,
+}
+
+
+def tables(folder: Path) -> dict[str, list[str]]:
+    """By the name of the evaluation, in Markdown, for every report in the folder."""
+    reports = {name: folder / f"{name}.json" for name in TABLES}
+    return {name: TABLES[name](json.loads(path.read_text())) for name, path in reports.items() if path.exists()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=FOLDER)
+    for name, drawn in tables(parser.parse_args().folder).items():
+        print(f"## {name}\n", *drawn, sep="\n\n", end="\n\n")
+
+
+if __name__ == "__main__":
+    main()
