@@ -18,9 +18,11 @@ from jaxtyping import Bool
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from ..config import INDEX_NAME
 from ..errors import ConfigError, choose
 from ..mixing import MixMode
 from ..modality import Modality
+from ..parts import Parts
 from ..pipeline import CoDiPipeline
 from ..processes import processes
 from ..training.world import MAIN_FACTS, Fact, Facts, Split, World
@@ -145,19 +147,23 @@ def _kept(folder: Path, stem: str) -> dict[str, Record]:
 
 def _digest(pipeline: CoDiPipeline, settings: EvaluationSettings) -> str:
     """Of the settings and of what the model's files hold: so that a run can go on with another copy of the model."""
-    told = [asdict(settings), _contents(pipeline.parts.folder), str(pipeline.parts.dtype), pipeline.alignment]
+    told = [asdict(settings), _contents(pipeline.parts), str(pipeline.parts.dtype), pipeline.alignment]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
 
 
-def _contents(model: Path | None) -> list[tuple[str, str]]:
-    """Of every file that makes up a model: where it lies in its folder, and the digest of what it holds."""
-    if model is None:
+def _contents(parts: Parts) -> list[tuple[str, str]]:
+    """Of the index and of every file of the parts, vocabularies too: where it lies and the digest of what it holds."""
+    if parts.folder is None:
         return []
     found = []
-    for path in sorted(path for ending in ("json", "safetensors") for path in model.rglob(f"*.{ending}")):
+    for path in sorted(path for name in (INDEX_NAME, *parts) for path in _files(parts.folder / name)):
         with path.open("rb") as file:
-            found.append((path.relative_to(model).as_posix(), hashlib.file_digest(file, "sha256").hexdigest()))
+            found.append((path.relative_to(parts.folder).as_posix(), hashlib.file_digest(file, "sha256").hexdigest()))
     return found
+
+
+def _files(place: Path) -> list[Path]:
+    return [place] if place.is_file() else [path for path in place.rglob("*") if path.is_file()]
 
 
 def draw_facts(settings: EvaluationSettings, chunk: int, split: Split = Split.ALL) -> tuple[Facts, torch.Generator]:

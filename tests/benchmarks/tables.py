@@ -34,16 +34,18 @@ Report = Mapping[str, Any]
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |".replace("|  |", "| |") for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def percent(found: float) -> str:
     return f"{100 * found:.1f}"
 
 
-def share_told(found: Report) -> str:
+def share_told(found: Report | None) -> str:
     """A share with its interval, in percent; nothing where nothing was asked."""
-    return f"{percent(found['mean'])} ({percent(found['low'])} to {percent(found['high'])})" if found["count"] else ""
+    if found is None or not found["count"]:
+        return ""
+    return f"{percent(found['mean'])} ({percent(found['low'])} to {percent(found['high'])})"
 
 
 def told(found: Report) -> str:
@@ -95,38 +97,31 @@ def retrieval(report: Report) -> list[str]:
 def matrix(report: Report) -> list[str]:
     cells = report["cells"]
 
-    def mean_of(met: Callable[[list[str], list[str]], bool]) -> list[str]:
-        means = []
-        for cell, found in cells.items():
-            inputs, outputs = (side.split("+") for side in cell.split(" → "))
-            if met(inputs, outputs):
-                means.append(found["mean"])
-        return [str(len(means)), percent(sum(means) / len(means))]
+    def mean_of(name: str, chosen: Iterable[str]) -> list[str]:
+        means = [cells[cell]["mean"] for cell in chosen]
+        return [name, str(len(means)), percent(sum(means) / len(means))]
 
-    def single(inputs: list[str], outputs: list[str]) -> bool:
-        return len(inputs) == len(outputs) == 1
-
-    def trained(inputs: list[str], outputs: list[str]) -> bool:
-        return inputs == outputs or is_trained(Modality(inputs[0]), Modality(outputs[0]))
-
+    # Every diffuser learns with prompts in text and of its own kind.
+    met = {
+        f"{given} → {output}": given == output or is_trained(given, output)
+        for given, output in product(Modality, repeat=2)
+    }
+    inputs = {cell: len(cell.split(" → ")[0].split("+")) for cell in cells}
     worst = report["worst cell"]
     groups = [
-        ["one input, one output, that met in training", *mean_of(lambda i, o: single(i, o) and trained(i, o))],
-        ["one input, one output, that never met", *mean_of(lambda i, o: single(i, o) and not trained(i, o))],
+        mean_of("one input, one output, that met in training", (cell for cell in met if met[cell])),
+        mean_of("one input, one output, that never met", (cell for cell in met if not met[cell])),
         *(
-            [f"{count} of the inputs, any outputs", *mean_of(lambda i, _, n=count: len(i) == n)]
-            for count in range(1, 5)
+            mean_of(f"{count} of the inputs, any outputs", (cell for cell in cells if inputs[cell] == count))
+            for count in range(1, len(Modality) + 1)
         ),
-        ["all", *mean_of(lambda i, o: True)],
+        mean_of("all", cells),
         [f"the worst: {named(worst['cell'])}", "1", share_told(worst)],
         ["combinations that training had", "all", share_told(report["splits"][SEEN])],
         ["combinations held out", "all", share_told(report["splits"][HELD_OUT])],
     ]
     facts = [
-        [
-            CARD_NAMES[modality],
-            *(share_told(report["facts"][f"{modality} {fact}"]) if fact in CARRIED[modality] else "" for fact in Fact),
-        ]
+        [CARD_NAMES[modality], *(share_told(report["facts"].get(f"{modality} {fact}")) for fact in Fact)]
         for modality in Modality
     ]
     return [
@@ -138,11 +133,10 @@ def matrix(report: Report) -> list[str]:
 
 def held_out(report: Report) -> list[str]:
     columns = list(product(MAIN_FACTS, (SEEN, HELD_OUT)))
-    nothing = {"count": 0}
     rows = [
         [
             CARD_NAMES[modality],
-            *(share_told(report["facts"].get(f"{modality} {fact} {split}", nothing)) for fact, split in columns),
+            *(share_told(report["facts"].get(f"{modality} {fact} {split}")) for fact, split in columns),
         ]
         for modality in Modality
     ]
@@ -165,9 +159,8 @@ def coherence(report: Report) -> list[str]:
 
 
 def keep(report: Report) -> list[str]:
-    nothing = {"count": 0}
     rows = [
-        [named(pair), *(share_told(found.get(str(fact), nothing)) for fact in MAIN_FACTS)]
+        [named(pair), *(share_told(found.get(str(fact))) for fact in MAIN_FACTS)]
         for pair, found in report["pairs"].items()
     ]
     return [table(["kept → made", *map(str, MAIN_FACTS)], rows)]

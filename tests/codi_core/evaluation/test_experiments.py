@@ -209,19 +209,28 @@ def test_files_are_listed(tiny_folder, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("changed", "files"), [(None, 1), ("model_index.json", 2), ("diffuser_text/model.safetensors", 2)]
+    ("changed", "files"),
+    [
+        (None, 1),
+        ("runs/diffuse/model.safetensors", 1),
+        ("model_index.json", 2),
+        ("diffuser_text/model.safetensors", 2),
+        ("text_autoencoder/encoder_tokenizer/vocab.txt", 2),
+    ],
 )
 def test_results_are_kept_for_what_a_model_holds_not_for_where_it_lies(
     changed, files, tiny_folder, tmp_path, few_cells
 ):
     copy = Path(shutil.copytree(tiny_folder, tmp_path / "copy"))
     if changed:
-        content = (copy / changed).read_bytes()
-        # The sign of the last weight; behind JSON, one more empty line.
-        other = content + b"\n" if changed.endswith("json") else content[:-1] + bytes([content[-1] ^ 0x80])
-        (copy / changed).write_bytes(other)
+        path = copy / changed
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = path.read_bytes() if path.exists() else b"of a stage of training"
+        # The sign of the last weight; of text the last line break, which nothing hangs on.
+        weights = path.suffix == ".safetensors"
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 0x80]) if weights else content.removesuffix(b"\n"))
+    settings = EvaluationSettings(count=1, steps=1)
     for folder in (tiny_folder, copy):
-        settings = EvaluationSettings(count=1, steps=1)
         run_experiment("matrix", Matrix(), CoDiPipeline.from_pretrained(folder), settings, tmp_path)
     assert len(list(tmp_path.glob(".matrix-*.jsonl"))) == files
 
