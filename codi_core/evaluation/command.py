@@ -13,7 +13,7 @@ from ..pipeline import CoDiPipeline
 from ..terminal import progress_bars
 from .coherence import Coherence
 from .combinations import Combinations
-from .experiment import EvaluationSettings, Experiment, run_experiment
+from .experiment import EvaluationSettings, Experiment, digest_of_files, run_experiment
 from .keeping import Keeping
 from .matrix import Matrix
 from .mixing_course import MixingCourse
@@ -57,7 +57,9 @@ def evaluate_command(
     if report is None:  # another process has it
         return
     conditions = {**settings, "alignment": alignment, "dtype": str(pipeline.parts.dtype)}
-    told = {"evaluation": what, "model": model, "settings": conditions, **report}
+    # So that nobody takes them for figures of other weights under the same name.
+    files_of_model = digest_of_files(pipeline.parts)
+    told = {"evaluation": what, "model": model, "sha256": files_of_model, "settings": conditions, **report}
     files = {"report": output_dir / f"{what}.json", "picture": output_dir / f"{what}.png"}
     with written_whole(files["report"]) as scratch:
         scratch.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")

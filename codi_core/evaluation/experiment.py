@@ -147,19 +147,22 @@ def _kept(folder: Path, stem: str) -> dict[str, Record]:
 
 def _digest(pipeline: CoDiPipeline, settings: EvaluationSettings) -> str:
     """Of the settings and of what the model's files hold: so that a run can go on with another copy of the model."""
-    told = [asdict(settings), _contents(pipeline.parts), str(pipeline.parts.dtype), pipeline.alignment]
+    told = [asdict(settings), digest_of_files(pipeline.parts), str(pipeline.parts.dtype), pipeline.alignment]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
 
 
-def _contents(parts: Parts) -> list[tuple[str, str]]:
-    """Of the index and of every file of the parts, vocabularies too: where it lies and the digest of what it holds."""
+def digest_of_files(parts: Parts) -> str | None:
+    """SHA-256 of where the index and every file of the parts lie, vocabularies too, and of what they hold.
+
+    None for random weights, which lie in no file.
+    """
     if parts.folder is None:
-        return []
+        return None
     found = []
     for path in sorted(path for name in (INDEX_NAME, *parts) for path in _files(parts.folder / name)):
         with path.open("rb") as file:
             found.append((path.relative_to(parts.folder).as_posix(), hashlib.file_digest(file, "sha256").hexdigest()))
-    return found
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()
 
 
 def _files(place: Path) -> list[Path]:

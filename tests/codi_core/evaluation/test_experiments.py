@@ -20,7 +20,7 @@ from comfyui_codi.codi_core.evaluation.coherence import Coherence, _entropy
 from comfyui_codi.codi_core.evaluation.combinations import Combinations
 from comfyui_codi.codi_core.evaluation.command import EXPERIMENTS
 from comfyui_codi.codi_core.evaluation.estimates import share_of_groups
-from comfyui_codi.codi_core.evaluation.experiment import EvaluationSettings, draw_facts, run_experiment
+from comfyui_codi.codi_core.evaluation.experiment import EvaluationSettings, digest_of_files, draw_facts, run_experiment
 from comfyui_codi.codi_core.evaluation.facts import read_text
 from comfyui_codi.codi_core.evaluation.matrix import SETS, Matrix, prompts_of
 from comfyui_codi.codi_core.evaluation.mixing_course import _moved_on
@@ -203,9 +203,10 @@ def test_files_are_listed(tiny_folder, tmp_path: Path):
     ways = ["--mode", "composed", "--alignment", "both"]
     result = CliRunner().invoke(app, ["evaluate", "retrieval", *given, *ways])
     assert result.stdout.splitlines() == [f"report\t{tmp_path}/retrieval.json", f"picture\t{tmp_path}/retrieval.png"]
-    settings = json.loads((tmp_path / "retrieval.json").read_text())["settings"]
+    report = json.loads((tmp_path / "retrieval.json").read_text())
     sampled = {"count": 1, "rows": 16, "steps": 25, "seed": 0}
-    assert settings == sampled | {"mode": "composed", "alignment": "both", "dtype": "torch.bfloat16"}
+    assert report["settings"] == sampled | {"mode": "composed", "alignment": "both", "dtype": "torch.bfloat16"}
+    assert report["sha256"] == digest_of_files(CoDiPipeline.from_pretrained(tiny_folder).parts)
 
 
 @pytest.mark.parametrize(
