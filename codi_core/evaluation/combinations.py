@@ -65,9 +65,9 @@ class Combinations:
             [report["facts"].get(f"{output} {name}", {}).get("mean", float("nan")) for name in columns]
             for output in Modality
         ]
-        drawn, axes = figure(width=5.0, height=3.6)
+        drawn, axes = figure(width=5.0, height=3.8)
         heat_map(axes, shares, rows=list(map(str, Modality)), columns=columns)
         drop = report["drop"]
         told = f"{100 * drop['mean']:.1f} ({100 * drop['low']:.1f} to {100 * drop['high']:.1f})"
-        axes.set(title=f"Facts that are right, in percent: what is held out {told} points less", ylabel="outputs")
+        axes.set(title=f"Facts that are right, in percent\nheld out {told} points less", ylabel="outputs")
         return drawn
