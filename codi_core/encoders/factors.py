@@ -22,6 +22,9 @@ KINDS = tuple(Modality)
 HARDLY_RELIABLE = 0.1
 """How reliable a factor must be told for half of it to be heard. Below, what is read is mostly errors of reading."""
 
+NEARLY_NULL = 0.05
+"""How far from the null prompt a prompt may lie, of the length of both, that says nothing either: precisions differ."""
+
 
 def products(factors: Float[Tensor, "*batch factors"]) -> Float[Tensor, "*batch products"]:
     """Of every two of them, and of each with itself."""
@@ -69,9 +72,11 @@ class KindFactors:
     assurance: Float[Tensor, "products products"]
 
     def meaning(self, embedding: Float[Tensor, "batch tokens width"]) -> Meaning:
-        """What a prompt of this kind says."""
-        said = (embedding - self.mean) @ self.reader.T
+        """What a prompt of this kind says; the null prompt nothing, though it lies far off the mean."""
+        silent = (embedding - self.null).norm(dim=-1, keepdim=True) < NEARLY_NULL * self.null.norm()
+        said = ((embedding - self.mean) @ self.reader.T).masked_fill(silent, 0.0)
         reliability = within(self.reliability + symmetric(products(said) @ self.assurance.T), 0.0, 1.0)
+        reliability = reliability.masked_fill(silent[..., None], 0.0)
         # Of what can be relied upon nothing is taken away: it was read that much softer already.
         doubtful = reliability + HARDLY_RELIABLE * torch.eye(reliability.shape[-1]).to(reliability)
         heard = (1 + HARDLY_RELIABLE) * torch.linalg.solve(doubtful, reliability @ said[..., None])
@@ -79,10 +84,11 @@ class KindFactors:
         return replace(meaning, besides={self.modality: embedding - self.saying(meaning.factors)})
 
     def told(self, meaning: Meaning) -> Float[Tensor, "batch tokens width"]:
-        """The prompt of this kind that says the same, with emphasis. Of a prompt of this kind it is that prompt, with
-        emphasis."""
-        told = self.saying(meaning.factors @ self.emphasis.T)
-        return told + meaning.besides[self.modality] if self.modality in meaning.besides else told
+        """The prompt of this kind that says the same, with emphasis; the null prompt where nothing is said. Of a prompt
+        of this kind it is that prompt, with emphasis."""
+        told = self.saying(meaning.factors @ self.emphasis.T) + meaning.besides.get(self.modality, 0.0)
+        says_something = meaning.reliability.flatten(-2).any(dim=-1, keepdim=True)
+        return told.where(says_something, self.null)
 
     def saying(self, factors: Float[Tensor, "*batch factors"]) -> Float[Tensor, "*batch width"]:
         """The prompt of this kind that says these, without emphasis."""

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from comfyui_codi.codi_core.decoders import build_codec
+from comfyui_codi.codi_core.evaluation.facts import READERS
 from comfyui_codi.codi_core.modality import Modality
 from comfyui_codi.codi_core.pipeline import CoDiPipeline
 from comfyui_codi.codi_core.training.sounds import render_sounds
-from comfyui_codi.codi_core.training.world import SIZE_RANGE, Facts, Motion, Shape, World
+from comfyui_codi.codi_core.training.world import SIZE_RANGE, Fact, Facts, Motion, Shape, World
 from comfyui_codi.codi_core.training.world_source import RENDERERS, full_captions
 from comfyui_codi.codi_core.values import Media, Waveform
 
@@ -76,3 +77,11 @@ def test_diffusers_are_told_sizes_with_emphasis_and_shapes_as_they_are(
     assert ratio(*(replace(facts, size=every * size) for size in SIZE_RANGE)) > louder
     circle, square, *_ = (replace(facts, shape=every.long() * number) for number in range(len(Shape)))
     assert ratio(circle, square) == pytest.approx(1, abs=0.05)
+
+
+def test_what_is_made_of_an_empty_prompt_heeds_what_is_kept(pipeline: CoDiPipeline, generator: torch.Generator) -> None:
+    facts = World().draw(ROWS // 2, generator)
+    known = pipeline.encode_latent(full_captions(facts, generator))
+    latents = pipeline.sample(pipeline.encode([""] * len(facts)), to=[Modality.IMAGE], known=known, steps=10)
+    shown = READERS[Modality.IMAGE](pipeline.decode(latents, Modality.IMAGE)).categories[Fact.COLOUR]
+    assert int((shown == facts.categories[Fact.COLOUR]).sum()) >= ROWS // 2 - 4

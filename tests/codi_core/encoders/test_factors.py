@@ -97,6 +97,23 @@ def test_what_a_kind_cannot_tell_is_the_mean():
     torch.testing.assert_close(told, saying(other, FACTORS * torch.tensor([1 / (1 + UNTOLD), 0.0])))
 
 
+def test_the_null_prompt_says_nothing_and_is_told_as_every_kinds_null_prompt():
+    one, other = kind(Modality.TEXT), kind(Modality.IMAGE)
+    prompts = torch.stack([one.null * 1.01, saying(one, FACTORS[0, 0])])[:, None]
+    meaning = one.meaning(prompts)
+    assert not meaning.evidence[0].any()
+    assert not meaning.reliability[0].any()
+    assert torch.equal(other.told(meaning)[0, 0], other.null)
+    torch.testing.assert_close(other.told(meaning)[1:], other.told(one.meaning(prompts[1:])))
+
+
+def test_beside_the_null_prompt_others_say_what_they_say_alone():
+    words, picture, sound = (kind(each) for each in (Modality.TEXT, Modality.IMAGE, Modality.AUDIO))
+    shown = picture.meaning(saying(picture, FACTORS))
+    mixed = mixed_meaning([shown, words.meaning(words.null[None, None])], [0.5, 0.5], len(FACTORS))
+    torch.testing.assert_close(sound.told(mixed), sound.told(shown), atol=0.1, rtol=0)
+
+
 def test_meanings_are_finite_where_nobody_tells_anything():
     assert torch.equal(Meaning(torch.zeros(1, 1, 3), torch.zeros(1, 1, 3, 3)).factors, torch.zeros(1, 1, 3))
 
