@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from comfyui_codi.codi_core.evaluation.estimates import share
-from comfyui_codi.codi_core.evaluation.experiment import HELD_OUT, SEEN
+from comfyui_codi.codi_core.evaluation.experiment import HELD_OUT, INDEPENDENT, SEEN
 from comfyui_codi.codi_core.evaluation.mixing_course import FIRST, SECOND
 from comfyui_codi.codi_core.evaluation.retrieval import is_trained
 from comfyui_codi.codi_core.modality import Modality
@@ -28,6 +28,9 @@ CARD_NAMES = {
 }
 WEIGHTS = ("0.0", "0.2", "0.4", "0.5", "0.6", "0.8", "1.0")
 """Of the second prompt, those of the sweep that the card shows."""
+
+PAIRS = {"trained pairs": True, "pairs that never met": False}
+MEDIAN, DIFFERENCE = "median error, in frames", "joint - independent"
 
 Report = Mapping[str, Any]
 
@@ -87,11 +90,12 @@ def retrieval(report: Report) -> list[str]:
     def entry(query: Modality, candidate: Modality) -> str:
         return "" if query == candidate else percent(pairs[f"{query} → {candidate}"]["mean"])
 
-    groups = [
-        [name, share_told(together(pair for pair in pairs.values() if pair["trained"] is trained))]
-        for name, trained in (("trained pairs", True), ("pairs that never met", False))
-    ]
+    groups = [[name, share_told(recall(report, trained))] for name, trained in PAIRS.items()]
     return [grid(entry, "asked with"), table(["", "found"], groups)]
+
+
+def recall(report: Report, trained: bool) -> dict[str, Any]:
+    return together(pair for pair in report["pairs"].values() if pair["trained"] is trained)
 
 
 def matrix(report: Report) -> list[str]:
@@ -112,8 +116,8 @@ def matrix(report: Report) -> list[str]:
         mean_of("one input, one output, that met in training", (cell for cell in met if met[cell])),
         mean_of("one input, one output, that never met", (cell for cell in met if not met[cell])),
         *(
-            mean_of(f"{count} of the inputs, any outputs", (cell for cell in cells if inputs[cell] == count))
-            for count in range(1, len(Modality) + 1)
+            mean_of(f"{name}, any outputs", (cell for cell in cells if inputs[cell] == count))
+            for count, name in enumerate(("one input", "two inputs", "three inputs", "four inputs"), start=1)
         ),
         mean_of("all", cells),
         [f"the worst: {named(worst['cell'])}", "1", share_told(worst)],
@@ -154,8 +158,12 @@ def coherence(report: Report) -> list[str]:
                 *(percent(entry["pairs"][" and ".join(pair)]["mean"]) for entry in ways.values()),
             ]
         )
-    rows.append(["spread", *(f"{100 * entry['entropy of independent']:.0f}" for entry in ways.values())])
+    rows.append(["spread", *(spread(report, way) for way in ways)])
     return [table(["", *ways], rows)]
+
+
+def spread(report: Report, way: str) -> str:
+    return percent(report["ways"][way]["entropy of independent"])
 
 
 def keep(report: Report) -> list[str]:
@@ -167,16 +175,17 @@ def keep(report: Report) -> list[str]:
 
 
 def sync(report: Report) -> list[str]:
-    rows = [
-        [way, told(entry["median error, in frames"]), entry["with bounces in both"]]
-        for way, entry in report["ways"].items()
-    ]
+    rows = [[way, told(entry[MEDIAN]), entry["with bounces in both"]] for way, entry in report["ways"].items()]
     return [table(["made", "frames apart at the median", "clips in which both bounced"], rows)]
 
 
 def sim(report: Report) -> list[str]:
     rows = [[named(pair), *(told(entry) for entry in found.values())] for pair, found in report["pairs"].items()]
     return [table(["", "together", "apart", "difference"], rows)]
+
+
+def least_difference(report: Report) -> Report:
+    return min((found[DIFFERENCE] for found in report["pairs"].values()), key=lambda difference: difference["mean"])
 
 
 def mix(report: Report) -> list[str]:
@@ -200,10 +209,53 @@ TABLES: dict[str, Callable[[Report], list[str]]] = {
 }
 
 
+def goals(reports: Mapping[str, Report]) -> list[str]:
+    """What was wanted beside what was measured, of the evaluations that have a report."""
+    wanted: dict[str, Callable[[Report], list[tuple[str, str, str]]]] = {
+        "survival": lambda report: [
+            (f"facts of a {name} that survive encoding and decoding", "99", share_told(report[str(modality)]["all"]))
+            for modality, name in CARD_NAMES.items()
+        ],
+        "retrieval": lambda report: [
+            (f"recall at 1 of 64, {name}", "98" if trained else "90", share_told(recall(report, trained)))
+            for name, trained in PAIRS.items()
+        ],
+        "matrix": lambda report: [
+            ("mean of the 225 cells", "95", percent(report["mean of cells"])),
+            ("worst of the 225 cells", "85", share_told(report["worst cell"])),
+        ],
+        "combinations": lambda report: [("lost on combinations held out", "at most 5", share_told(report["drop"]))],
+        "coherence": lambda report: [
+            *(
+                row
+                for way, least in (("paper", "90"), ("mutual", "75"))
+                for row in (
+                    (f"agreement on open facts, `{way}`", least, share_told(report["ways"][way]["agreement"])),
+                    (f"their spread against independent runs, `{way}`", "90", spread(report, way)),
+                )
+            ),
+            (
+                "agreement of independent runs",
+                "chance, {} to {}".format(*(percent(end(report["chance"].values())) for end in (min, max))),
+                share_told(report["ways"][INDEPENDENT]["agreement"]),
+            ),
+        ],
+        "sync": lambda report: [
+            ("frames between bounce and hit, at the median", "at most 1", told(report["ways"]["joint"][MEDIAN]))
+        ],
+        "sim": lambda report: [
+            ("SIM together less apart, the least of the pairs", "above 0", told(least_difference(report)))
+        ],
+    }
+    rows = [row for name, rows_of in wanted.items() if name in reports for row in rows_of(reports[name])]
+    return [table(["", "wanted", "measured"], rows)]
+
+
 def tables(folder: Path) -> dict[str, list[str]]:
-    """By the name of the evaluation, in Markdown, for every report in the folder."""
-    reports = {name: folder / f"{name}.json" for name in TABLES}
-    return {name: TABLES[name](json.loads(path.read_text())) for name, path in reports.items() if path.exists()}
+    """By the name of the evaluation, in Markdown, for every report in the folder; first what was wanted of all."""
+    paths = {name: folder / f"{name}.json" for name in TABLES}
+    reports = {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
+    return {"goals": goals(reports), **{name: TABLES[name](report) for name, report in reports.items()}}
 
 
 def main() -> None:
