@@ -36,6 +36,8 @@ from .media_files import (
 from .modality import Modality
 from .values import Frames, Waveform
 
+STRAYING = Fraction(2, 5)
+"""Of a frame. Less than half of one: twice the pace stated is half of one off, but for the rounding to milliseconds."""
 # What the suffixes in FACTS stand for: no playlists, which could pull in other files, and no still pictures.
 CONTAINERS = "mov,matroska,webm,gif,flac,wav,mp3,ogg"
 # Full scale and zero of the sample types that decoders deliver.
@@ -143,14 +145,14 @@ def _watch(path: Path, keep: Callable[[av.VideoFrame, int], object]) -> VideoInf
 
 
 def _pace(starts: Sequence[Fraction | None], stated: Fraction) -> Fraction:
-    """Frames per second: as the file states, or on average where a frame comes half a frame off that pace or more.
+    """Frames per second: as the file states, or on average where a frame comes STRAYING off that pace or more.
 
     starts: of each frame, in seconds; None where the file does not tell.
     """
     known = [start for start in starts if start is not None]
     if len(known) < max(2, len(starts)) or not _ascend(known):
         return stated
-    if all(abs((start - known[0]) * stated - place) < Fraction(1, 2) for place, start in enumerate(known)):
+    if all(abs((start - known[0]) * stated - place) < STRAYING for place, start in enumerate(known)):
         return stated
     return (len(known) - 1) / (known[-1] - known[0])
 

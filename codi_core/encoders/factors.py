@@ -22,7 +22,7 @@ KINDS = tuple(Modality)
 HARDLY_RELIABLE = 0.1
 """How reliable a factor must be told for half of it to be heard. Below, what is read is mostly errors of reading."""
 
-NEARLY_NULL = 0.05
+NEARLY_NULL = 0.01
 """How far from the null prompt a prompt may lie, of the length of both, that says nothing either: precisions differ."""
 
 

@@ -99,7 +99,7 @@ def test_what_a_kind_cannot_tell_is_the_mean():
 
 def test_the_null_prompt_says_nothing_and_is_told_as_every_kinds_null_prompt():
     one, other = kind(Modality.TEXT), kind(Modality.IMAGE)
-    prompts = torch.stack([one.null * 1.01, saying(one, FACTORS[0, 0])])[:, None]
+    prompts = torch.stack([one.null * 1.005, saying(one, FACTORS[0, 0])])[:, None]
     meaning = one.meaning(prompts)
     assert not meaning.evidence[0].any()
     assert not meaning.reliability[0].any()

@@ -210,6 +210,7 @@ def test_a_frame_that_lasts_longer_is_repeated(tmp_path: Path) -> None:
     stated=st.sampled_from([Fraction(10), Fraction(30), Fraction(1000)]),
     count=st.integers(2, 12),
 )
+@example(rate=Fraction(60), stated=Fraction(30), count=2)
 def test_an_even_pace_is_read_whatever_the_header_states(rate: Fraction, stated: Fraction, count: int) -> None:
     levels = [20 * place for place in range(count)]
     starts_ms = [round(1000 * place / rate) for place in range(count)]
