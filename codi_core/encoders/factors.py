@@ -72,7 +72,7 @@ class KindFactors:
     assurance: Float[Tensor, "products products"]
 
     def meaning(self, embedding: Float[Tensor, "batch tokens width"]) -> Meaning:
-        """What a prompt of this kind says; the null prompt nothing, though it lies far off the mean."""
+        """What a prompt of this kind says; the null prompt nothing, though the reader reads something."""
         silent = (embedding - self.null).norm(dim=-1, keepdim=True) < NEARLY_NULL * self.null.norm()
         said = ((embedding - self.mean) @ self.reader.T).masked_fill(silent, 0.0)
         reliability = within(self.reliability + symmetric(products(said) @ self.assurance.T), 0.0, 1.0)

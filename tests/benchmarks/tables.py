@@ -227,13 +227,10 @@ def goals(reports: Mapping[str, Report]) -> list[str]:
         "combinations": lambda report: [("lost on combinations held out", "at most 5", share_told(report["drop"]))],
         "coherence": lambda report: [
             *(
-                row
+                (f"agreement on open facts, `{way}`", least, share_told(report["ways"][way]["agreement"]))
                 for way, least in (("paper", "90"), ("mutual", "75"))
-                for row in (
-                    (f"agreement on open facts, `{way}`", least, share_told(report["ways"][way]["agreement"])),
-                    (f"their spread against independent runs, `{way}`", "90", spread(report, way)),
-                )
             ),
+            *((f"spread against independent runs, `{way}`", "90", spread(report, way)) for way in ("paper", "mutual")),
             (
                 "agreement of independent runs",
                 "chance, {} to {}".format(*(percent(end(report["chance"].values())) for end in (min, max))),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from benchmarks.tables import FOLDER, tables
@@ -27,6 +26,6 @@ def test_every_evaluation_has_a_report_of_the_shipped_weights_and_a_picture(pipe
 
 def test_the_card_has_the_tables_of_the_reports_word_for_word(pipeline: CoDiPipeline) -> None:
     assert pipeline.parts.folder is not None
-    card = (Path(pipeline.parts.folder) / "README.md").read_text(encoding="utf-8")
+    card = (pipeline.parts.folder / "README.md").read_text(encoding="utf-8")
     missing = [table for drawn in tables(FOLDER).values() for table in drawn if table not in card]
     assert not missing, "\n\n".join(missing)
