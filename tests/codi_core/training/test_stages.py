@@ -39,18 +39,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("stage", "task"), [(stage, task) for stage, planned in tasks(mini()).items() for task in planned]
 )
 def test_a_task_writes_the_parts_it_trains_and_no_others(folder: Path, stage: Stage, task: str) -> None:
-    before = {part: load_file(folder / part / "model.safetensors") for part in mini().parts}
-    run_stage(folder, stage, mini(), {task: SHORT}, only=task)
+    files = {part: folder / part / "model.safetensors" for part in mini().parts}
+    before = {part: (file.stat().st_mtime_ns, load_file(file)) for part, file in files.items()}
+    # Of one step, what an average moves can be less than fp16 tells.
+    run_stage(folder, stage, mini(), {task: SHORT | {"ema_decay": 0.0}}, only=task)
+    written = {part for part, (moment, _) in before.items() if files[part].stat().st_mtime_ns != moment}
     changed = {
         part
-        for part, state in before.items()
-        if any(
-            not torch.allclose(value.float(), state[name].float(), atol=1e-6)
-            for name, value in load_file(folder / part / "model.safetensors").items()
-        )
+        for part, (_, state) in before.items()
+        if any(not torch.equal(value, state[name]) for name, value in load_file(files[part]).items())
     }
+    trained = set(tasks(mini())[stage][task].parts)
+    # What is measured of so few samples may well come out as it was.
     measured = {"prompt_factors"} if stage in {Stage.BRIDGE, Stage.DIFFUSE} else set()
-    assert changed == {*tasks(mini())[stage][task].parts, *measured}
+    assert written == trained | measured
+    assert trained <= changed <= written
 
 
 def test_videos_hear_and_are_heard_as_pictures_are_until_they_have_learned_it_themselves(tmp_path: Path) -> None:
