@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from ..modality import Modality
 from ..models.joint import Alignment
 from ..pipeline import CoDiPipeline
 from ..training.captions import phrase
 from ..training.world import CARRIED, MAIN_FACTS, NONE, VALUES
-from .estimates import share_of_groups
+from .estimates import bootstrap, share_of_groups
 from .experiment import INDEPENDENT, EvaluationSettings, Record, Unit, draw_facts, make, make_apart, one_stated
 from .facts import READERS
 from .pictures import figure
 
 WAYS = [*map(str, Alignment), INDEPENDENT]
 OUTPUTS = [list(pair) for pair in combinations(Modality, 2)] + [list(Modality)]
+AGREEMENT, SPREAD = "agreement", "entropy of independent"
+BARS = {AGREEMENT: "agreement on open facts", SPREAD: "their spread, against independent runs"}
 Answers = dict[tuple[int, int], list[bool]]
 """Whether outputs agreed, for each row of a prompt and noise by its chunk and its place there."""
 
@@ -56,6 +60,7 @@ class Coherence:
 
     def report(self, results: Sequence[tuple[Unit, Record]]) -> dict[str, Any]:
         ways: dict[str, Any] = {}
+        apart = _shown(results, INDEPENDENT)
         for way in WAYS:
             chosen = [(unit, record) for unit, record in results if unit["way"] == way]
             pairs = {
@@ -67,27 +72,21 @@ class Coherence:
                 for row, answered in answers.items():
                     together.setdefault(row, []).extend(answered)
             ways[way] = {
-                "agreement": _share(together),
+                AGREEMENT: _share(together),
                 "pairs": {name: _share(answers) for name, answers in pairs.items()},
-                "entropy": sum(_entropy(chosen, outputs) for outputs in OUTPUTS) / len(OUTPUTS),
+                **_entropies(_shown(results, way), apart),
             }
-        for entry in ways.values():
-            independent = ways[INDEPENDENT]["entropy"]
-            entry["entropy of independent"] = entry["entropy"] / independent if independent else float("nan")
         return {"chance": {str(fact): 1 / len(VALUES[fact]) for fact in MAIN_FACTS}, "ways": ways}
 
     def draw(self, report: Mapping[str, Any]) -> Figure:
         drawn, axes = figure(width=6.0, height=3.6)
         ways = report["ways"]
         places = range(len(ways))
-        means = [entry["agreement"]["mean"] for entry in ways.values()]
-        reach = [
-            [entry["agreement"]["mean"] - entry["agreement"]["low"] for entry in ways.values()],
-            [entry["agreement"]["high"] - entry["agreement"]["mean"] for entry in ways.values()],
-        ]
-        axes.bar([place - 0.2 for place in places], means, 0.4, yerr=reach, label="agreement on open facts")
-        entropies = [entry["entropy of independent"] for entry in ways.values()]
-        axes.bar([place + 0.2 for place in places], entropies, 0.4, label="their spread, against independent runs")
+        for offset, (name, label) in zip((-0.2, 0.2), BARS.items(), strict=True):
+            found = [entry[name] for entry in ways.values()]
+            means = [each["mean"] for each in found]
+            reach = [[each["mean"] - each["low"] for each in found], [each["high"] - each["mean"] for each in found]]
+            axes.bar([place + offset for place in places], means, 0.4, yerr=reach, label=label)
         axes.set_xticks(places, list(ways))
         axes.set(ylim=(0, 1.4), title="Outputs of one run")
         axes.legend(loc="upper right", fontsize=7)
@@ -112,19 +111,48 @@ def _share(answers: Answers) -> dict[str, Any]:
     return vars(share_of_groups([sum(each) for each in answers.values()], [len(each) for each in answers.values()]))
 
 
-def _entropy(results: Sequence[tuple[Unit, Record]], outputs: Sequence[Modality]) -> float:
-    """Mean entropy of the open facts over some outputs made together, in units of the most that is possible.
+@dataclass(frozen=True)
+class Shown:
+    """What outputs showed of the open facts, of each output of each set of outputs made together: as it was read, and
+    how many values the fact has. weight: so that every set of outputs counts alike."""
 
-    Of one set of outputs, since independent runs of several sets make the same: an entropy of fewer things is lower.
+    categories: Int[Tensor, "things rows"]
+    values: Int[Tensor, "things"]
+    weight: Float[Tensor, "things"]
+
+
+def _shown(results: Sequence[tuple[Unit, Record]], way: str) -> Shown:
+    """In rows that are the same in every way: by chunk, as they lie in it."""
+    categories, values, weights = [], [], []
+    for outputs in OUTPUTS:
+        made = [record for unit, record in results if unit["way"] == way and unit["outputs"] == list(map(str, outputs))]
+        things = [(modality, fact) for modality in outputs for fact in MAIN_FACTS if fact in CARRIED[modality]]
+        for modality, fact in things:
+            categories.append([each for record in made for each in record[f"{modality} {fact}"]])
+            values.append(len(VALUES[fact]))
+            weights.append(1 / len(things) / len(OUTPUTS))
+    return Shown(torch.tensor(categories), torch.tensor(values), torch.tensor(weights).double())
+
+
+def _entropy(shown: Shown, rows: Int[Tensor, "rows"]) -> Float[Tensor, ""]:
+    """Mean entropy of the open facts in these rows, in units of the most that is possible.
+
+    Of one set of outputs each, since independent runs of several sets make the same, and an entropy of fewer things is
+    lower.
     """
-    made = [record for unit, record in results if unit["outputs"] == list(map(str, outputs))]
-    found = []
-    for fact in MAIN_FACTS:
-        for modality in outputs:
-            if fact not in CARRIED[modality]:
-                continue
-            values = torch.tensor([each for record in made for each in record[f"{modality} {fact}"]])
-            counts = torch.bincount(values[values != NONE], minlength=len(VALUES[fact])).double()
-            shares = counts[counts > 0] / counts.sum()
-            found.append(float(-(shares * shares.log()).sum()) / math.log(len(VALUES[fact])))
-    return sum(found) / len(found)
+    categories = shown.categories[:, rows]
+    counts = torch.stack([(categories == value).sum(dim=1) for value in range(int(shown.values.max()))], dim=1).double()
+    shares = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
+    entropies = torch.special.entr(shares).sum(dim=1) / shown.values.double().log()
+    return (entropies * shown.weight).sum()
+
+
+def _entropies(shown: Shown, apart: Shown) -> dict[str, Any]:
+    """Of what was shown, and held against what independent runs showed in the same rows."""
+    count, rows = int((shown.categories != NONE).sum()), shown.categories.shape[1]
+
+    def against(chosen: Int[Tensor, "rows"]) -> Float[Tensor, ""]:
+        independent = _entropy(apart, chosen)
+        return _entropy(shown, chosen) / independent.masked_fill(independent == 0, torch.nan)
+
+    return {"entropy": float(_entropy(shown, torch.arange(rows))), SPREAD: vars(bootstrap(against, rows, count))}

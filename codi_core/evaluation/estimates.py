@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 DEVIATIONS = 1.96
@@ -71,19 +71,40 @@ def difference(first: Estimate, second: Estimate) -> Estimate:
 
 def mean(values: Float[Tensor, "count"]) -> Estimate:
     """The mean of the finite values, with the percentile interval of the bootstrap, the same at every call."""
-    return _bootstrapped(values, torch.mean)
+    return _of_finite(values, torch.mean)
 
 
 def median(values: Float[Tensor, "count"]) -> Estimate:
     """The median of the finite values, as `mean`; its value stands in `mean`."""
-    return _bootstrapped(values, lambda chosen: chosen.quantile(0.5))
+    return _of_finite(values, lambda chosen: chosen.quantile(0.5))
 
 
-def _bootstrapped(values: Float[Tensor, "count"], statistic) -> Estimate:
+def mean_of_shares(right: Int[Tensor, "shares groups"], asked: Int[Tensor, "shares groups"]) -> Estimate:
+    """The mean of shares, each as good as the other, where the answers of a group hang together in all of them.
+
+    Shares of which nothing was asked don't count. count: of all answers. The interval is the bootstrap's.
+    """
+    return bootstrap(
+        lambda chosen: (right[:, chosen].sum(dim=1) / asked[:, chosen].sum(dim=1)).nanmean(),
+        asked.shape[1],
+        int(asked.sum()),
+    )
+
+
+def bootstrap(statistic: Callable[[Int[Tensor, "groups"]], Tensor], groups: int, count: int) -> Estimate:
+    """A statistic of groups, of which it is given the indices, with the interval in which it lies where as many are
+    drawn again and again (Efron, Bootstrap Methods, 1979); the same at every call.
+
+    Draws of which it is NaN don't count.
+    """
+    drawn = torch.randint(groups, (RESAMPLINGS, groups), generator=torch.Generator().manual_seed(0))
+    found = torch.stack([statistic(chosen) for chosen in drawn]).double()
+    low, high = found.nanquantile(torch.tensor([0.025, 0.975], dtype=found.dtype)).tolist()
+    return Estimate(float(statistic(torch.arange(groups))), low, high, count)
+
+
+def _of_finite(values: Float[Tensor, "count"], statistic: Callable[[Tensor], Tensor]) -> Estimate:
     values = values[values.isfinite()].double()
     if len(values) == 0:
         return Estimate(*[float("nan")] * 3, count=0)
-    chosen = torch.randint(len(values), (RESAMPLINGS, len(values)), generator=torch.Generator().manual_seed(0))
-    found = torch.stack([statistic(rows) for rows in values[chosen]])
-    low, high = found.quantile(torch.tensor([0.025, 0.975], dtype=found.dtype)).tolist()
-    return Estimate(float(statistic(values)), low, high, len(values))
+    return bootstrap(lambda chosen: statistic(values[chosen]), len(values), len(values))

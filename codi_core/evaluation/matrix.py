@@ -18,7 +18,7 @@ from ..pipeline import CoDiPipeline
 from ..training.captions import captions
 from ..training.world import CARRIED, NONE, Fact, Facts, Split, is_held_out
 from ..training.world_source import RENDERERS
-from .estimates import Estimate, share, share_of_groups
+from .estimates import Estimate, mean_of_shares, share, share_of_groups
 from .experiment import HELD_OUT, SEEN, EvaluationSettings, Record, Unit, draw_facts, make
 from .facts import READERS
 from .pictures import figure, heat_map
@@ -117,10 +117,9 @@ class Matrix:
                     ):
                         tally.setdefault((unit["chunk"], place), Counter())[outcome] += 1
         shares = {cell: share_right(tally) for cell, tally in cells.items()}
-        means = {cell: entry["mean"] for cell, entry in shares.items() if entry["count"]}
-        worst = min(means, key=lambda cell: means[cell])
+        worst = min((cell for cell in shares if shares[cell]["count"]), key=lambda cell: shares[cell]["mean"])
         return {
-            "mean of cells": sum(means.values()) / len(means),
+            "mean of cells": vars(_mean_of_cells(cells)),
             "worst cell": {"cell": worst, **shares[worst]},
             "splits": {name: share_right(tally) for name, tally in splits.items()},
             "facts": {name: share_right(tally) for name, tally in facts.items()},
@@ -133,7 +132,7 @@ class Matrix:
         shares = [[cells[f"{inputs} → {outputs}"]["mean"] for outputs in names] for inputs in names]
         drawn, axes = figure(width=9.0, height=8.0)
         heat_map(axes, shares, rows=names, columns=names)
-        title = f"Facts that are right, in percent: mean {100 * report['mean of cells']:.1f}"
+        title = f"Facts that are right, in percent: mean {100 * report['mean of cells']['mean']:.1f}"
         axes.set(title=title, xlabel="outputs, made together", ylabel="inputs, mixed evenly")
         return drawn
 
@@ -157,6 +156,14 @@ def estimate_right(tally: Tally) -> Estimate:
     """The share that is right, of what was said."""
     said = [counts[RIGHT] + counts[WRONG] for counts in tally.values()]
     return share_of_groups([counts[RIGHT] for counts in tally.values()], said)
+
+
+def _mean_of_cells(cells: Mapping[str, Tally]) -> Estimate:
+    """Of the shares that are right, where every cell counts as much as another."""
+    rows = set[Hashable]().union(*cells.values())
+    counts = [[tally.get(row, Counter()) for row in rows] for tally in cells.values()]
+    right, wrong = (torch.tensor([[count[name] for count in cell] for cell in counts]) for name in (RIGHT, WRONG))
+    return mean_of_shares(right, right + wrong)
 
 
 def share_right(tally: Tally) -> dict[str, Any]:

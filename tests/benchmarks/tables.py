@@ -12,6 +12,7 @@ from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
+from comfyui_codi.codi_core.evaluation.coherence import AGREEMENT, SPREAD
 from comfyui_codi.codi_core.evaluation.estimates import share
 from comfyui_codi.codi_core.evaluation.experiment import HELD_OUT, INDEPENDENT, SEEN
 from comfyui_codi.codi_core.evaluation.mixing_course import FIRST, SECOND
@@ -119,7 +120,7 @@ def matrix(report: Report) -> list[str]:
             mean_of(f"{name}, any outputs", (cell for cell in cells if inputs[cell] == count))
             for count, name in enumerate(("one input", "two inputs", "three inputs", "four inputs"), start=1)
         ),
-        mean_of("all", cells),
+        ["all", str(len(cells)), share_told(report["mean of cells"])],
         [f"the worst: {named(worst['cell'])}", "1", share_told(worst)],
         ["combinations that training had", "all", share_told(report["splits"][SEEN])],
         ["combinations held out", "all", share_told(report["splits"][HELD_OUT])],
@@ -150,7 +151,7 @@ def held_out(report: Report) -> list[str]:
 
 def coherence(report: Report) -> list[str]:
     ways = report["ways"]
-    rows = [["all", *(share_told(entry["agreement"]) for entry in ways.values())]]
+    rows = [["all", *(share_told(entry[AGREEMENT]) for entry in ways.values())]]
     for pair in combinations(Modality, 2):
         rows.append(
             [
@@ -163,7 +164,7 @@ def coherence(report: Report) -> list[str]:
 
 
 def spread(report: Report, way: str) -> str:
-    return percent(report["ways"][way]["entropy of independent"])
+    return share_told(report["ways"][way][SPREAD])
 
 
 def keep(report: Report) -> list[str]:
@@ -221,20 +222,20 @@ def goals(reports: Mapping[str, Report]) -> list[str]:
             for name, trained in PAIRS.items()
         ],
         "matrix": lambda report: [
-            ("mean of the 225 cells", "95", percent(report["mean of cells"])),
+            ("mean of the 225 cells", "95", share_told(report["mean of cells"])),
             ("worst of the 225 cells", "85", share_told(report["worst cell"])),
         ],
         "combinations": lambda report: [("lost on combinations held out", "at most 5", share_told(report["drop"]))],
         "coherence": lambda report: [
             *(
-                (f"agreement on open facts, `{way}`", least, share_told(report["ways"][way]["agreement"]))
+                (f"agreement on open facts, `{way}`", least, share_told(report["ways"][way][AGREEMENT]))
                 for way, least in (("paper", "90"), ("mutual", "75"))
             ),
             *((f"spread against independent runs, `{way}`", "90", spread(report, way)) for way in ("paper", "mutual")),
             (
                 "agreement of independent runs",
                 "chance, {} to {}".format(*(percent(end(report["chance"].values())) for end in (min, max))),
-                share_told(report["ways"][INDEPENDENT]["agreement"]),
+                share_told(report["ways"][INDEPENDENT][AGREEMENT]),
             ),
         ],
         "sync": lambda report: [

@@ -7,7 +7,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfyui_codi.codi_core.evaluation.estimates import difference, mean, median, share, share_of_groups
+from comfyui_codi.codi_core.evaluation.estimates import (
+    bootstrap,
+    difference,
+    mean,
+    mean_of_shares,
+    median,
+    share,
+    share_of_groups,
+)
 
 
 @given(st.integers(1, 500).flatmap(lambda asked: st.tuples(st.integers(0, asked), st.just(asked))))
@@ -89,3 +97,23 @@ def test_answers_of_a_group_that_have_nothing_to_do_with_one_another_count_each(
     found = share_of_groups(hits.sum(dim=1).tolist(), [9] * 2000)
     each = share(int(hits.sum()), 18_000)
     assert found.high - found.low == pytest.approx(each.high - each.low, rel=0.05)
+
+
+def test_every_share_counts_alike_in_their_mean():
+    right, asked = torch.tensor([[90, 0], [0, 1], [0, 0]]), torch.tensor([[90, 10], [0, 2], [0, 0]])
+    found = mean_of_shares(right, asked)
+    assert (found.mean, found.count) == (pytest.approx((0.9 + 0.5) / 2), 102)
+
+
+def test_shares_of_the_same_groups_are_no_surer_together():
+    """Ten shares whose groups are right or wrong in all of them alike."""
+    hits = (torch.rand(1, 200, generator=torch.Generator().manual_seed(0)) < 0.7).long().expand(10, -1)
+    found, once = mean_of_shares(hits, torch.ones_like(hits)), share(int(hits[0].sum()), 200)
+    assert found.mean == pytest.approx(once.mean)
+    assert found.high - found.low == pytest.approx(once.high - once.low, rel=0.1)
+
+
+def test_draws_of_which_nothing_can_be_said_do_not_count():
+    values = torch.tensor([1.0, 2.0])
+    found = bootstrap(lambda chosen: values[chosen].sum().where(chosen.sum() > 0, torch.nan), 2, 2)
+    assert (found.mean, found.low, found.high) == (3.0, 3.0, 4.0)

@@ -16,11 +16,18 @@ from typer.testing import CliRunner
 from comfyui_codi.codi_core.cli import app
 from comfyui_codi.codi_core.errors import ConfigError
 from comfyui_codi.codi_core.evaluation import coherence, matrix
-from comfyui_codi.codi_core.evaluation.coherence import Coherence, _entropy
+from comfyui_codi.codi_core.evaluation.coherence import OUTPUTS as OUTPUT_SETS
+from comfyui_codi.codi_core.evaluation.coherence import SPREAD, WAYS, Coherence
 from comfyui_codi.codi_core.evaluation.combinations import Combinations
 from comfyui_codi.codi_core.evaluation.command import EXPERIMENTS
 from comfyui_codi.codi_core.evaluation.estimates import share_of_groups
-from comfyui_codi.codi_core.evaluation.experiment import EvaluationSettings, digest_of_files, draw_facts, run_experiment
+from comfyui_codi.codi_core.evaluation.experiment import (
+    INDEPENDENT,
+    EvaluationSettings,
+    digest_of_files,
+    draw_facts,
+    run_experiment,
+)
 from comfyui_codi.codi_core.evaluation.facts import read_text
 from comfyui_codi.codi_core.evaluation.matrix import SETS, Matrix, prompts_of
 from comfyui_codi.codi_core.evaluation.mixing_course import _moved_on
@@ -159,13 +166,29 @@ def test_what_is_held_out_is_held_against_what_was_seen():
     assert report["pairs"]["text → image held out"]["mean"] == report["facts"]["image shape held out"]["mean"] == 0
 
 
-def test_independent_outputs_are_as_varied_as_they_are_however_often_they_are_made():
-    """Every set of outputs holds the same four texts: each shows another shape."""
-    apart = {"text shape": [0, 1, 2, 3], "text colour": [0, 0, 0, 0], "text motion": [0, 0, 0, 0]}
+def test_spread_is_held_against_independent_runs_whatever_else_is_made_with_them():
+    """Of four rows, those alone show every shape; the others show two of them, and all of them one colour."""
+    shown = {INDEPENDENT: [0, 1, 2, 3], "paper": [0, 1, 0, 1]}
     units = [
-        ({"way": "independent", "outputs": outputs, "chunk": 0}, apart) for outputs in (["text", "image"], ["text"])
+        (
+            {"way": way, "outputs": list(map(str, outputs)), "chunk": 0},
+            {
+                f"{modality} {fact}": shown.get(way, [0] * 4) if fact is Fact.SHAPE else [0] * 4
+                for modality in outputs
+                for fact in CARRIED[modality]
+            },
+        )
+        for way in WAYS
+        for outputs in OUTPUT_SETS
     ]
-    assert _entropy(units, [TEXT]) == pytest.approx(1 / 3)
+    ways = Coherence().report(units)["ways"]
+    assert ways[INDEPENDENT][SPREAD] | {"count": 0} == {"mean": 1.0, "low": 1.0, "high": 1.0, "count": 0}
+    assert ways["paper"]["entropy"] == pytest.approx(ways[INDEPENDENT]["entropy"] / 2)
+    assert ways["paper"][SPREAD]["mean"] == pytest.approx(0.5)
+    assert ways["paper"][SPREAD]["low"] < 0.5 < ways["paper"][SPREAD]["high"]
+    assert ways["mutual"][SPREAD]["mean"] == 0
+    # Pictures show two facts, all else three; a set of outputs counts as much as another.
+    assert ways[INDEPENDENT]["entropy"] == pytest.approx((3 * 2 / 5 + 3 * 2 / 6 + 4 / 11) / 7)
 
 
 def test_only_pairs_with_text_were_trained():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -28,11 +29,15 @@ SHORT = {"steps": 1, "batch": 2, "rows": 4, "precision": "fp32"}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the shipped model, to be trained on."""
-    copy = tmp_path_factory.mktemp("model") / "codi-mini"
-    shutil.copytree(BUNDLED["codi-mini"], copy)
-    return copy
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the shipped model, on the disk of the temporary folders."""
+    return shutil.copytree(BUNDLED["codi-mini"], tmp_path_factory.mktemp("shipped") / "codi-mini")
+
+
+@pytest.fixture
+def folder(shipped: Path, tmp_path: Path) -> Path:
+    """The shipped model, to be trained on. Its files are links, since training moves new ones into their place."""
+    return shutil.copytree(shipped, tmp_path / "codi-mini", copy_function=os.link)
 
 
 @pytest.mark.parametrize(
@@ -83,9 +88,6 @@ def test_listeners_are_prompted_by_captions_and_by_samples_of_their_own_kind(fol
 
 
 def test_tables_tell_of_their_rows_before_the_steps_and_answers_after_them(folder: Path) -> None:
-    for table in (folder / "tables").glob("*.safetensors"):
-        table.unlink()
-    shutil.rmtree(folder / "runs", ignore_errors=True)
     told = []
     run_stage(folder, "diffuse", mini(), {"diffuser_image": SHORT}, "diffuser_image", told.append)
     *tables, step, answers = told
@@ -93,11 +95,6 @@ def test_tables_tell_of_their_rows_before_the_steps_and_answers_after_them(folde
     assert all(each.task.startswith("table") and each.step == each.steps == 4 for each in tables)
     assert (step.task, step.step, step.steps) == ("diffuser_image", 1, 1)
     assert (answers.task, answers.step, answers.steps) == ("answers image", 4, 4)
-
-
-def test_a_model_made_by_all_stages_still_runs(folder: Path) -> None:
-    made = CoDiPipeline.from_pretrained(folder)(["a red circle"], list(Modality), steps=1)
-    assert set(made) == set(Modality)
 
 
 def test_the_command_names_unknown_stages_tasks_and_settings(folder: Path, tmp_path: Path) -> None:
@@ -175,7 +172,7 @@ def test_modalities_that_share_a_diffuser_train_it_in_a_task_each() -> None:
 
 def test_weights_without_environments_are_aligned_with_fresh_ones(folder: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
-    shutil.copytree(folder, model, ignore=shutil.ignore_patterns("runs", "tables"))
+    shutil.copytree(folder, model)
     released = {}
     for name in ("diffuser_image", "diffuser_text"):
         arguments = {**mini().parts[name], "environment": None}
@@ -193,7 +190,7 @@ def test_weights_without_environments_are_aligned_with_fresh_ones(folder: Path, 
 
 def test_diffusers_that_do_not_fit_are_told_before_a_table_is_made(folder: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
-    shutil.copytree(folder, model, ignore=shutil.ignore_patterns("runs", "tables"))
+    shutil.copytree(folder, model)
     shutil.copy(model / "diffuser_audio/model.safetensors", model / "diffuser_text/model.safetensors")
     with pytest.raises(CheckpointError, match=r"diffuser_text.*do not fit"):
         run_stage(model, "align", mini(), {"image-text": SHORT}, "image-text")
@@ -214,7 +211,7 @@ def test_a_run_that_was_killed_at_any_moment_ends_with_the_same_weights(folder: 
     made = []
     for name, moments in {"whole": [], "parted": random.Random(0).sample(range(1, 14), 2)}.items():
         model = tmp_path / name
-        shutil.copytree(folder, model, ignore=shutil.ignore_patterns("runs", "tables"))
+        shutil.copytree(folder, model)
         log = model / "runs" / "text_autoencoder" / "losses.csv"
         command = [sys.executable, "-m", "comfyui_codi.codi_core", "train", "autoencode", "--only", "text_autoencoder"]
         command += ["--folder", str(model), "--config", str(config)]
