@@ -60,9 +60,9 @@ class Coherence:
 
     def report(self, results: Sequence[tuple[Unit, Record]]) -> dict[str, Any]:
         ways: dict[str, Any] = {}
-        apart = _shown(results, INDEPENDENT)
-        for way in WAYS:
-            chosen = [(unit, record) for unit, record in results if unit["way"] == way]
+        of_ways = {way: [(unit, record) for unit, record in results if unit["way"] == way] for way in WAYS}
+        shown = {way: _shown(chosen) for way, chosen in of_ways.items()}
+        for way, chosen in of_ways.items():
             pairs = {
                 f"{first} and {second}": _agreement(chosen, first, second)
                 for first, second in combinations(Modality, 2)
@@ -74,7 +74,7 @@ class Coherence:
             ways[way] = {
                 AGREEMENT: _share(together),
                 "pairs": {name: _share(answers) for name, answers in pairs.items()},
-                **_entropies(_shown(results, way), apart),
+                **_entropies(shown[way], shown[INDEPENDENT]),
             }
         return {"chance": {str(fact): 1 / len(VALUES[fact]) for fact in MAIN_FACTS}, "ways": ways}
 
@@ -121,11 +121,11 @@ class Shown:
     weight: Float[Tensor, "things"]
 
 
-def _shown(results: Sequence[tuple[Unit, Record]], way: str) -> Shown:
-    """In rows that are the same in every way: by chunk, as they lie in it."""
+def _shown(results: Sequence[tuple[Unit, Record]]) -> Shown:
+    """In one way, in rows that are the same in every way: by chunk, as they lie in it."""
     categories, values, weights = [], [], []
     for outputs in OUTPUTS:
-        made = [record for unit, record in results if unit["way"] == way and unit["outputs"] == list(map(str, outputs))]
+        made = [record for unit, record in results if unit["outputs"] == list(map(str, outputs))]
         things = [(modality, fact) for modality in outputs for fact in MAIN_FACTS if fact in CARRIED[modality]]
         for modality, fact in things:
             categories.append([each for record in made for each in record[f"{modality} {fact}"]])
@@ -141,7 +141,7 @@ def _entropy(shown: Shown, rows: Int[Tensor, "rows"]) -> Float[Tensor, ""]:
     lower.
     """
     categories = shown.categories[:, rows]
-    counts = torch.stack([(categories == value).sum(dim=1) for value in range(int(shown.values.max()))], dim=1).double()
+    counts = (categories[..., None] == torch.arange(int(shown.values.max()))).sum(dim=1).double()
     shares = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
     entropies = torch.special.entr(shares).sum(dim=1) / shown.values.double().log()
     return (entropies * shown.weight).sum()

@@ -160,7 +160,7 @@ def estimate_right(tally: Tally) -> Estimate:
 
 def _mean_of_cells(cells: Mapping[str, Tally]) -> Estimate:
     """Of the shares that are right, where every cell counts as much as another."""
-    rows = set[Hashable]().union(*cells.values())
+    rows = dict.fromkeys(row for tally in cells.values() for row in tally)
     counts = [[tally.get(row, Counter()) for row in rows] for tally in cells.values()]
     right, wrong = (torch.tensor([[count[name] for count in cell] for cell in counts]) for name in (RIGHT, WRONG))
     return mean_of_shares(right, right + wrong)

@@ -43,7 +43,9 @@ def folder(shipped: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("stage", "task"), [(stage, task) for stage, planned in tasks(mini()).items() for task in planned]
 )
-def test_a_task_writes_the_parts_it_trains_and_no_others(folder: Path, stage: Stage, task: str) -> None:
+def test_a_task_writes_the_parts_it_trains_and_no_others_and_the_model_still_runs(
+    folder: Path, stage: Stage, task: str
+) -> None:
     files = {part: folder / part / "model.safetensors" for part in mini().parts}
     before = {part: (file.stat().st_mtime_ns, load_file(file)) for part, file in files.items()}
     # Of one step, what an average moves can be less than fp16 tells.
@@ -59,6 +61,8 @@ def test_a_task_writes_the_parts_it_trains_and_no_others(folder: Path, stage: St
     measured = {"prompt_factors"} if stage in {Stage.BRIDGE, Stage.DIFFUSE} else set()
     assert written == trained | measured
     assert trained <= changed <= written
+    made = CoDiPipeline.from_pretrained(folder)(["a red circle"], list(Modality), steps=1)
+    assert set(made) == set(Modality)
 
 
 def test_videos_hear_and_are_heard_as_pictures_are_until_they_have_learned_it_themselves(tmp_path: Path) -> None:
@@ -170,9 +174,8 @@ def test_modalities_that_share_a_diffuser_train_it_in_a_task_each() -> None:
         assert tasks(official())[Stage.DIFFUSE][name].parts == ("diffuser_vision",)
 
 
-def test_weights_without_environments_are_aligned_with_fresh_ones(folder: Path, tmp_path: Path) -> None:
-    model = tmp_path / "model"
-    shutil.copytree(folder, model)
+def test_weights_without_environments_are_aligned_with_fresh_ones(shipped: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(shipped, tmp_path / "model")
     released = {}
     for name in ("diffuser_image", "diffuser_text"):
         arguments = {**mini().parts[name], "environment": None}
@@ -188,9 +191,8 @@ def test_weights_without_environments_are_aligned_with_fresh_ones(folder: Path, 
         assert all(".connector." in key or key.startswith("environment_encoder.") for key in added)
 
 
-def test_diffusers_that_do_not_fit_are_told_before_a_table_is_made(folder: Path, tmp_path: Path) -> None:
-    model = tmp_path / "model"
-    shutil.copytree(folder, model)
+def test_diffusers_that_do_not_fit_are_told_before_a_table_is_made(shipped: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(shipped, tmp_path / "model")
     shutil.copy(model / "diffuser_audio/model.safetensors", model / "diffuser_text/model.safetensors")
     with pytest.raises(CheckpointError, match=r"diffuser_text.*do not fit"):
         run_stage(model, "align", mini(), {"image-text": SHORT}, "image-text")
@@ -203,15 +205,14 @@ def test_the_official_size_goes_on_from_a_converted_model(tmp_path: Path) -> Non
     assert not (tmp_path / "official").exists()
 
 
-def test_a_run_that_was_killed_at_any_moment_ends_with_the_same_weights(folder: Path, tmp_path: Path) -> None:
+def test_a_run_that_was_killed_at_any_moment_ends_with_the_same_weights(shipped: Path, tmp_path: Path) -> None:
     """Killed as the system does it, without a chance to tidy up."""
     config = tmp_path / "config.json"
     settings = {"steps": 14, "batch": 2, "save_every": 3, "precision": "fp32"}
     config.write_text(json.dumps({"text_autoencoder": settings}))
     made = []
     for name, moments in {"whole": [], "parted": random.Random(0).sample(range(1, 14), 2)}.items():
-        model = tmp_path / name
-        shutil.copytree(folder, model)
+        model = shutil.copytree(shipped, tmp_path / name)
         log = model / "runs" / "text_autoencoder" / "losses.csv"
         command = [sys.executable, "-m", "comfyui_codi.codi_core", "train", "autoencode", "--only", "text_autoencoder"]
         command += ["--folder", str(model), "--config", str(config)]
