@@ -10,6 +10,7 @@ Condition ──► mix(weights) ──► one Condition ──► JointSampler:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -118,11 +119,19 @@ class CoDiPipeline:
     @torch.no_grad()
     def tell(self, condition: Condition, modality: Modality) -> Condition:
         """What the diffuser of this output is told: where its meaning is known, prompts of the output's own kind that
-        say the same."""
-        kind = None if condition.meaning is None else self.kind_factors(modality)
-        if condition.meaning is None or kind is None:
+        say the same.
+
+        What captions alone say it is told in captions, which every diffuser learned from: they may leave things open,
+        as prompts of other kinds never do, and what is open then comes out as it will.
+        """
+        meaning = condition.meaning
+        kind = None if meaning is None else self.kind_factors(modality)
+        if meaning is None or kind is None:
             return condition
-        embedding = kind.told(condition.meaning)
+        words = self.kind_factors(Modality.TEXT)
+        if words is not None and meaning.besides.keys() == {Modality.TEXT}:
+            kind = replace(words, emphasis=kind.emphasis)
+        embedding = kind.told(meaning)
         null = kind.null if condition.null_meaning is None else kind.told(condition.null_meaning)
         return Condition(embedding, null.expand_as(embedding))
 

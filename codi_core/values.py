@@ -102,7 +102,7 @@ class Meaning:
     All are weighted means in mixtures, so that a factor is what those say of it who can tell it.
     evidence: what is said, times its reliability. reliability: symmetric; along each direction from 0, where the prompt
     says nothing, to 1. besides: by kind of prompt what its embedding holds besides the factors, which only
-    diffusers of that kind of output understand.
+    prompts of that kind can tell.
     """
 
     evidence: Float[Tensor, "batch tokens factors"]
@@ -126,8 +126,9 @@ class Condition:
     Embedding and null are then those of its beginning.
     parts: prompts that guide each by itself, and their weights, which sum to 1; empty if the embedding guides. It is
     then their weighted mean, for all that takes one.
-    meaning: what each output's diffuser is told in prompts of its own kind, instead of the embedding; None where the
-    model doesn't know, or the embedding is to be taken as it is. null_meaning: of a negative prompt; None without one.
+    meaning: what each output's diffuser is told instead of the embedding, in prompts of its own kind, or in captions if
+    they alone said it; None where the model doesn't know, or the embedding is to be taken as it is. null_meaning: of a
+    negative prompt; None without one.
     """
 
     embedding: Float[Tensor, "batch tokens width"]

@@ -85,3 +85,13 @@ def test_what_is_made_of_an_empty_prompt_heeds_what_is_kept(pipeline: CoDiPipeli
     latents = pipeline.sample(pipeline.encode([""] * len(facts)), to=[Modality.IMAGE], known=known, steps=10)
     shown = READERS[Modality.IMAGE](pipeline.decode(latents, Modality.IMAGE)).categories[Fact.COLOUR]
     assert int((shown == facts.categories[Fact.COLOUR]).sum()) >= ROWS // 2 - 4
+
+
+@pytest.mark.parametrize(("modality", "steps"), [(Modality.IMAGE, 25), (Modality.VIDEO, 12), (Modality.AUDIO, 25)])
+def test_what_a_caption_leaves_open_comes_out_otherwise_with_other_noise(
+    pipeline: CoDiPipeline, modality: Modality, steps: int
+) -> None:
+    latents = pipeline.sample(pipeline.encode(["a star"] * 12), to=[modality], steps=steps)
+    read = READERS[modality](pipeline.decode(latents, modality)).categories
+    assert (read[Fact.SHAPE] == tuple(Shape).index(Shape.STAR)).sum() >= 10
+    assert read[Fact.COLOUR].bincount().max() < 9

@@ -187,22 +187,37 @@ def test_a_cancelled_run_leaves_the_pipeline_usable(tiny_pipeline, condition):
 
 
 def test_each_output_is_told_what_prompts_mean_in_prompts_of_its_own_kind(tiny_pipeline):
-    condition = tiny_pipeline.encode("a red ball", negative="a blue square")
+    picture = tiny_pipeline.encode(PROMPTS[IMAGE], negative="a blue square")
     factors = tiny_pipeline.parts["prompt_factors"]
-    for modality in (IMAGE, AUDIO):
-        kind, told = factors(modality), tiny_pipeline.tell(condition, modality)
-        assert torch.equal(told.embedding, kind.told(condition.meaning))
-        assert torch.equal(told.null, kind.told(condition.null_meaning))
-        neutral = tiny_pipeline.tell(tiny_pipeline.encode("a red ball"), modality)
-        assert torch.equal(neutral.null, kind.null.expand_as(told.null))
-    plain = mix([condition], mode="linear")
-    assert tiny_pipeline.tell(plain, IMAGE) is plain
+    for condition in (picture, mix([picture, tiny_pipeline.encode("a red ball", negative="a blue square")])):
+        for modality in (TEXT, AUDIO):
+            kind, told = factors(modality), tiny_pipeline.tell(condition, modality)
+            assert torch.equal(told.embedding, kind.told(condition.meaning))
+            assert torch.equal(told.null, kind.told(condition.null_meaning))
+    neutral = tiny_pipeline.encode(PROMPTS[IMAGE])
+    assert torch.equal(tiny_pipeline.tell(neutral, AUDIO).null, factors(AUDIO).null.expand_as(neutral.null))
+    plain = mix([picture], mode="linear")
+    assert tiny_pipeline.tell(plain, AUDIO) is plain
     made, by_hand = (
         tiny_pipeline.sample(each, to=[AUDIO], steps=2).samples[AUDIO]
-        for each in (condition, tiny_pipeline.tell(condition, AUDIO))
+        for each in (picture, tiny_pipeline.tell(picture, AUDIO))
     )
     assert torch.equal(made, by_hand)
     assert not torch.equal(made, tiny_pipeline.sample(plain, to=[AUDIO], steps=2).samples[AUDIO])
+
+
+def test_what_captions_alone_say_is_told_in_captions_with_the_outputs_emphasis(tiny_pipeline):
+    captions = [tiny_pipeline.encode(text, negative="a blue square") for text in ("a red ball", "a low tone")]
+    factors = tiny_pipeline.parts["prompt_factors"]
+    words = factors(TEXT)
+    for condition in (captions[0], mix(captions)):
+        for modality in (IMAGE, AUDIO):
+            louder = replace(words, emphasis=factors(modality).emphasis)
+            told = tiny_pipeline.tell(condition, modality)
+            assert torch.equal(told.embedding, louder.told(condition.meaning))
+            assert torch.equal(told.null, louder.told(condition.null_meaning))
+        calm = replace(words, emphasis=torch.eye(len(words.emphasis)))
+        torch.testing.assert_close(calm.told(condition.meaning), condition.embedding)
 
 
 def test_models_that_know_no_factors_tell_diffusers_the_prompts_as_they_are(tiny_folder, tiny_config):
