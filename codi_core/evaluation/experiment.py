@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -112,6 +113,8 @@ def run_experiment(
     on_unit(done, len(units))
     # Everybody must have seen what is missing before anybody adds to it.
     state.wait_for_everyone()
+    # Kinds of units come in turn: in their order, one process could get all that take long.
+    random.Random(0).shuffle(missing)
     mine = missing[state.process_index :: state.num_processes]
     with (folder / f".{stem}.{state.process_index}.jsonl").open("a", encoding="utf-8") as file:
         # Behind a line that was cut off when a run was killed.
