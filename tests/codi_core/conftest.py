@@ -17,7 +17,7 @@ from comfyui_codi.codi_core.models.unet import UNet
 from comfyui_codi.codi_core.parts import Parts
 from comfyui_codi.codi_core.pipeline import CoDiPipeline
 from comfyui_codi.codi_core.training.tokenizers import train_tokenizers
-from comfyui_codi.codi_core.values import OutputSize
+from comfyui_codi.codi_core.values import Condition, OutputSize
 
 CAPTIONS = ["a red ball bounces", "a blue square moves left", "a low tone falls", "the green star stays still"]
 CONTEXT_WIDTH = 20
@@ -155,10 +155,11 @@ def wake(part: torch.nn.Module) -> torch.nn.Module:
 
 
 def kind_factors(modality: Modality) -> KindFactors:
-    """Of a kind of prompts that says three things, each of them reliably."""
+    """Of prompts that say three things, each of them reliably; every kind of output is told with another emphasis."""
     mean, null, loadings = torch.randn(CONTEXT_WIDTH), torch.randn(CONTEXT_WIDTH), torch.randn(CONTEXT_WIDTH, 3)
     one, nothing = torch.eye(3), torch.zeros(6, 6)
-    return KindFactors(modality, mean, torch.linalg.pinv(loadings), one, mean, loadings, null, one, nothing)
+    emphasis = (1 + list(Modality).index(modality) / 4) * one
+    return KindFactors(modality, mean, torch.linalg.pinv(loadings), one, mean, loadings, null, emphasis, nothing)
 
 
 @pytest.fixture(scope="session")
@@ -194,3 +195,8 @@ def tiny_config(tiny_pipeline: CoDiPipeline) -> CoDiConfig:
 def tiny_diffusers(tiny_pipeline: CoDiPipeline) -> dict[Modality, UNet]:
     """The diffuser of each modality; image and video share one."""
     return dict(tiny_pipeline.denoiser(list(Modality)).diffusers)
+
+
+@pytest.fixture
+def condition(tiny_pipeline: CoDiPipeline) -> Condition:
+    return tiny_pipeline.encode(CAPTIONS[0])

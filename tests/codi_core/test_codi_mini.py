@@ -94,4 +94,5 @@ def test_what_a_caption_leaves_open_comes_out_otherwise_with_other_noise(
     latents = pipeline.sample(pipeline.encode(["a star"] * 12), to=[modality], steps=steps)
     read = READERS[modality](pipeline.decode(latents, modality)).categories
     assert (read[Fact.SHAPE] == tuple(Shape).index(Shape.STAR)).sum() >= 10
-    assert read[Fact.COLOUR].bincount().max() < 9
+    colours = read[Fact.COLOUR]
+    assert (colours == colours.mode().values).sum() < 9
